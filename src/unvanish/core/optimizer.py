@@ -1,0 +1,57 @@
+"""The optimizer as a factory over parameters, so that it can never hold a weight that surgery has replaced."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from unvanish.core.errors import RecipeError, did_you_mean
+
+# They need more than `step()` after a backward pass: a closure, or sparse gradients.
+UNFIT = ("LBFGS", "SparseAdam")
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    name: kind
+    for name, kind in vars(torch.optim).items()
+    if isinstance(kind, type)
+    and issubclass(kind, torch.optim.Optimizer)
+    and kind is not torch.optim.Optimizer
+    and name not in UNFIT
+}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer of `torch.optim` by name, with its learning rate and its other keyword arguments.
+
+    Calling it with parameters makes the `torch.optim.Optimizer`.
+
+    >>> Optimizer("sgd", 0.01).name
+    'SGD'
+    """
+
+    name: str
+    lr: float
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = {name.lower(): name for name in OPTIMIZERS}
+        if self.name.lower() not in known:
+            raise RecipeError(
+                f"optimizer '{self.name}' is not one of torch.optim's that train with plain steps"
+                f"{did_you_mean(self.name, OPTIMIZERS)}"
+            )
+        object.__setattr__(self, "name", known[self.name.lower()])
+        self([torch.nn.Parameter(torch.zeros(1, 1))])  # torch.optim checks the options
+
+    def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        try:
+            return OPTIMIZERS[self.name](parameters, lr=self.lr, **self.options)  # type: ignore[call-arg]
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"optimizer {self.name} cannot be made with {self}: {error}") from error
+
+    def __str__(self) -> str:
+        options = "".join(f", {key}={value}" for key, value in self.options.items())
+        return f"lr={self.lr:g}{options}"

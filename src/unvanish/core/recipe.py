@@ -1,0 +1,97 @@
+"""`Recipe`: a whole training as plain data. Its digest is the identity of a run."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch.nn import functional
+
+from unvanish.core.init import initialised
+from unvanish.core.network import Network
+from unvanish.core.optimizer import Optimizer
+from unvanish.core.remedy import Remedy
+from unvanish.core.setup import Init, Setup, Stage
+from unvanish.core.tagged import AsTagged
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Recipe(BaseModel):
+    """What is trained, how, on what, and for how long. Immutable, validated, JSON both ways.
+
+    network    the architecture's numbers
+    init_std   weights from N(0, init_std²), biases 0; `None` keeps PyTorch's default
+    optimizer  of `torch.optim`, by name
+    remedies   applied in this order
+    epochs     the length; a stage of share s takes s · epochs
+    batch      images a step; the last short batch of an epoch is kept
+    seed       of torch's global CPU stream, set once before the model is built
+    data       the data set
+    samples    only its first so many training images; `None` is all
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: Annotated[Network, AsTagged]
+    init_std: Annotated[float, Field(ge=0)] | None
+    optimizer: Optimizer
+    remedies: tuple[Annotated[Remedy, AsTagged], ...] = ()
+    epochs: Positive = 300
+    batch: Positive = 512
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    data: Literal["fashion-mnist"] = "fashion-mnist"
+    samples: Positive | None = None
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON: equal recipes, and only they, have equal digests."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def with_remedies(self, *remedies: Remedy) -> Self:
+        """This recipe with more remedies, applied after those that it has. Refuses at once what makes no sense."""
+        recipe = self.but(remedies=(*self.remedies, *remedies))
+        recipe.uninitialised()
+        return recipe
+
+    def but(self, **changes: Any) -> Self:
+        """This recipe with other values, validated.
+
+        An unknown name is refused like a misspelt field.
+        """
+        return self.model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
+
+    def setup(self) -> Setup:
+        """The training that this recipe stands for, its weights drawn as they will be when it starts.
+
+        The random state of the process is left as it is.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return initialised(self.uninitialised())
+
+    def uninitialised(self) -> Setup:
+        """The setup before its weights are drawn: what the engine starts from. Draws no random numbers."""
+        with torch.random.fork_rng(devices=[]):
+            built = self.network.build()
+            setup = Setup(
+                model=built.model,
+                blocks=built.blocks,
+                output=built.output,
+                example=built.example,
+                init=Init(self.init_std),
+                optimizer=self.optimizer,
+                loss=functional.cross_entropy,
+                stages=(Stage(depth=len(built.blocks)),),
+            )
+            for remedy in self.remedies:
+                setup = remedy.apply(setup)
+        return setup
+
+    def stage_epochs(self) -> tuple[int, ...]:
+        """How many epochs each stage takes."""
+        return tuple(stage.epochs(self.epochs) for stage in self.uninitialised().stages)
+
+    def __str__(self) -> str:
+        return " + ".join(map(str, self.remedies)) or "nothing"

@@ -1,0 +1,77 @@
+"""What a network is made of: its weight layers, its activations, its blocks in the order in which they run."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from unvanish.core.activations import is_activation
+from unvanish.core.errors import UnvanishError
+
+Block = tuple[str, ...]  # dotted module names; the last one's output is the block's output
+
+WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+DROPOUTS = (nn.modules.dropout._DropoutNd,)
+
+
+def find_blocks(model: nn.Module, example: Tensor) -> tuple[tuple[Block, ...], str]:
+    """The hidden blocks of any network, and its output layer, found by running `example` once.
+
+    A block is a weight layer with the normalisations, activations and dropouts that run after it,
+    up to the next weight layer. The last weight layer is the output. A module that runs more than
+    once in a forward pass belongs to no block: changing it would change several places.
+    """
+    order = forward_order(model, example)
+    once = [name for name in order if order.count(name) == 1]
+    modules = dict(model.named_modules())
+    groups: list[list[str]] = []
+    for name in once:
+        module = modules[name]
+        if isinstance(module, WEIGHT_LAYERS):
+            groups.append([name])
+        elif groups and (is_activation(module) or isinstance(module, NORMS + DROPOUTS)):
+            groups[-1].append(name)
+    if len(groups) < 2:
+        raise UnvanishError(
+            f"{type(model).__name__} has {len(groups)} Linear or convolution layers that run once in a forward "
+            "pass; at least a hidden one and an output are needed"
+        )
+    return tuple(tuple(group) for group in groups[:-1]), groups[-1][0]
+
+
+def forward_order(model: nn.Module, example: Tensor) -> list[str]:
+    """The dotted names of the leaf modules in the order in which a forward pass calls them."""
+    model = copy.deepcopy(model)
+    called: list[str] = []
+    for name, module in model.named_modules():
+        if isinstance(module, WEIGHT_LAYERS) or not any(True for _ in module.children()):
+            module.register_forward_hook(lambda *_, name=name: called.append(name))
+    quiet_forward(model, example)
+    return called
+
+
+def output_shapes(model: nn.Module, names: list[str], example: Tensor) -> list[tuple[int, ...]]:
+    """The shape of one sample (without the batch dimension) that each named module gives."""
+    model = copy.deepcopy(model)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        model.get_submodule(name).register_forward_hook(
+            lambda _module, _args, out, name=name: shapes.__setitem__(name, tuple(out.shape[1:]))
+        )
+    quiet_forward(model, example)
+    return [shapes[name] for name in names]
+
+
+def quiet_forward(model: nn.Module, example: Tensor) -> None:
+    """A forward pass that moves no statistics and draws no random numbers (dropout is off)."""
+    model.eval()
+    with torch.no_grad():
+        model(example)
+
+
+def modules_in(model: nn.Module, block: Block) -> Iterator[tuple[str, nn.Module]]:
+    """Every module of a block with its dotted name in the model, containers and leaves."""
+    for name in block:
+        yield from model.get_submodule(name).named_modules(prefix=name)

@@ -1,0 +1,184 @@
+"""Where FashionMNIST comes from, in order, and how its files are verified.
+
+1. `$UNVANISH_DATA`   2. the cache   3. Debian's folder   4. the public mirrors   5. Debian's package
+
+What is verified is the uncompressed IDX file: Debian re-compresses, so its gzip files differ from the
+canonical ones while their content does not.
+"""
+
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pooch
+from filelock import FileLock
+
+from unvanish.core.errors import DataError
+
+TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+
+SHA256 = {
+    TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+MIRRORS = (
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+)
+MIRROR_TIMEOUTS_S = (5, 30)  # to connect, and between two packets
+
+log = logging.getLogger("unvanish")
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/unvanish` or what is usual on this system."""
+    return Path(pooch.os_cache("unvanish")) / "fashion-mnist"
+
+
+def locate() -> dict[str, Path]:
+    """The four uncompressed, verified IDX files by name; fetched into the cache if need be."""
+    cache = cache_folder()
+    own = os.environ.get("UNVANISH_DATA")
+    if own and (found := _own_files(Path(own))):
+        return found
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"the cache {cache} cannot be made ({error.strerror}); set XDG_CACHE_HOME or UNVANISH_DATA to a folder"
+        ) from error
+    with FileLock(cache / "lock"):  # a second process waits here and then finds the files
+        missing = [name for name in SHA256 if not _verified(cache / name)]
+        if missing:
+            _fetch(missing, cache, Path(own) if own else None)
+    return {name: cache / name for name in SHA256}
+
+
+def _own_files(folder: Path) -> dict[str, Path] | None:
+    """The user's own files, where all four lie there uncompressed and intact."""
+    files = {name: folder / name for name in SHA256}
+    if not folder.is_dir():
+        log.warning("UNVANISH_DATA=%s is not a folder; looking elsewhere", folder)
+        return None
+    for path in files.values():
+        if path.exists() and _sha256(path) != SHA256[path.name]:
+            log.warning("%s is truncated or altered; it is left alone, and fetched from elsewhere", path)
+            return None
+    return files if all(path.exists() for path in files.values()) else None
+
+
+def _verified(path: Path) -> bool:
+    """Whether the cached file is intact. One that is not is named and set aside."""
+    if not path.exists():
+        return False
+    if _sha256(path) == SHA256[path.name]:
+        return True
+    aside = path.with_name(path.name + ".damaged")
+    os.replace(path, aside)
+    log.warning("%s is truncated or altered; set aside as %s and fetched again", path, aside.name)
+    return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(missing: list[str], cache: Path, own: Path | None) -> None:
+    """Put verified files into the cache, each from the first source that has it."""
+    tried: list[str] = []
+    with tempfile.TemporaryDirectory(dir=cache) as workshop:
+        for source, read in _sources(Path(workshop), own):
+            for name in list(missing):
+                try:
+                    content = read(name)
+                except (OSError, EOFError, zlib.error, ValueError, subprocess.SubprocessError) as error:
+                    tried.append(f"{source}: {_in_brief(error)}")
+                    break  # what fails for one file fails for the next; the next source may not
+                if hashlib.sha256(content).hexdigest() != SHA256[name]:
+                    log.warning("%s from %s is truncated or altered; trying the next source", name, source)
+                    tried.append(f"{source}: truncated or altered")
+                    continue
+                _write(cache / name, content)
+                missing.remove(name)
+            if not missing:
+                return
+    raise DataError(
+        f"FashionMNIST cannot be had: install Debian's package {DEBIAN_PACKAGE}, or put the data set's four files "
+        f"into a folder and set UNVANISH_DATA to it ({', '.join(missing)} missing; tried {'; '.join(tried)})"
+    )
+
+
+def _sources(workshop: Path, own: Path | None) -> Iterator[tuple[str, Callable[[str], bytes]]]:
+    for folder in filter(None, (own, DEBIAN_FOLDER)):
+        if folder.is_dir():
+            yield str(folder), lambda name, folder=folder: _read_from(folder, name)
+    for mirror in MIRRORS:
+        yield mirror, lambda name, mirror=mirror: _download(f"{mirror}{name}.gz", workshop)
+    if shutil.which("apt-get") and shutil.which("dpkg-deb"):
+        yield "apt-get download", lambda name: _read_from(_debian_package(workshop), name)
+
+
+def _read_from(folder: Path, name: str) -> bytes:
+    plain, packed = folder / name, folder / f"{name}.gz"
+    return plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
+
+
+def _download(url: str, workshop: Path) -> bytes:
+    pooch.get_logger().setLevel("WARNING")
+    downloader = pooch.HTTPDownloader(timeout=MIRROR_TIMEOUTS_S)
+    path = pooch.retrieve(url, known_hash=None, fname=None, path=workshop, downloader=downloader)
+    return gzip.decompress(Path(path).read_bytes())
+
+
+def _debian_package(workshop: Path) -> Path:
+    """Debian's package, downloaded and unpacked without being installed, which needs no root; its data folder."""
+    data = workshop / DEBIAN_FOLDER.relative_to("/")
+    if not data.is_dir():
+        try:
+            _run("apt-get", "download", DEBIAN_PACKAGE, cwd=workshop)
+        except subprocess.CalledProcessError:
+            if os.geteuid() != 0:
+                raise
+            _run("apt-get", "update", cwd=workshop)  # the package lists may be missing
+            _run("apt-get", "download", DEBIAN_PACKAGE, cwd=workshop)
+        (package,) = workshop.glob("*.deb")
+        _run("dpkg-deb", "-x", package.name, ".", cwd=workshop)
+    return data
+
+
+def _run(*command: str, cwd: Path) -> None:
+    subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=300)
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DataError(
+            f"{path} cannot be written ({error.strerror}); make room, or set XDG_CACHE_HOME to another folder"
+        ) from error
+
+
+def _in_brief(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit code {error.returncode}"
+    return type(error).__name__

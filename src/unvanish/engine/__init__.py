@@ -1,0 +1,1 @@
+"""Training: the loop, its stages, the gradient flow on the fly, checkpoints."""

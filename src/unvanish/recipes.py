@@ -1,0 +1,95 @@
+"""The published study as recipes: the baseline, and what each method adds to it."""
+
+from typing import Any
+
+from unvanish.core.errors import RecipeError, did_you_mean
+from unvanish.core.optimizer import Optimizer
+from unvanish.core.recipe import Recipe
+from unvanish.core.remedy import Remedy
+from unvanish.models.mlp import MLP
+from unvanish.remedies import (
+    ALL,
+    BetterActivation,
+    BetterOptimizer,
+    NormalizeInside,
+    SkipConnection,
+    TrainSomeLayers,
+    WeightIncreasing,
+)
+
+PUBLISHED_EPOCHS = 300
+
+METHODS: dict[str, tuple[str, tuple[Remedy, ...]]] = {
+    "baseline": ("baseline", ()),
+    "1a": ("weight increasing", (WeightIncreasing(1.0),)),
+    "1b": ("weight increasing", (WeightIncreasing(10.0),)),
+    "2": ("better activation", (BetterActivation("ReLU"),)),
+    "3": ("better optimizer", (BetterOptimizer("Adam", 0.001),)),
+    "4a": ("normalize inside network", (NormalizeInside("batch-norm"),)),
+    "4a-affine": ("normalize inside network", (NormalizeInside("batch-norm", learned=True),)),
+    "4b": ("normalize inside network", (NormalizeInside("standardize"),)),
+    "5": ("skip connection", (SkipConnection(((1, 3), (4, 7))),)),
+    "6": ("train some layers", (TrainSomeLayers((2, 2, 2, 1)),)),
+}
+
+
+def baseline(
+    *,
+    hidden: tuple[int, ...] = (128,) * 7,
+    activation: str = "Sigmoid",
+    init_std: float | None = 0.05,
+    optimizer: Optimizer = Optimizer("SGD", 0.01),  # noqa: B008  (frozen)
+    **others: Any,
+) -> Recipe:
+    """The published baseline, or with other numbers: 7 × 128 sigmoid, N(0, 0.05²), SGD 0.01, which never learns.
+
+    `others` are the fields of `Recipe`: epochs, batch, seed, samples, …
+
+    >>> str(baseline().network)
+    '7 x 128 sigmoid'
+    """
+    network = MLP(hidden=hidden, activation=activation)
+    return Recipe(network=network, init_std=init_std, optimizer=optimizer, **others)
+
+
+def method(name: str, **others: Any) -> Recipe:
+    """The recipe of a published method by its id (`METHODS`)."""
+    if name not in METHODS:
+        raise RecipeError(f"no method is called '{name}'{did_you_mean(name, METHODS)}; there are {', '.join(METHODS)}")
+    return baseline(**others).with_remedies(*METHODS[name][1])
+
+
+def methods_named(words: list[str]) -> list[str]:
+    """Method ids from ids and remedy names, in the published order; all for an empty list.
+
+    >>> methods_named(["5", "weight-increasing"])
+    ['1a', '1b', '5']
+    """
+    kinds = {remedy.kind for remedy in ALL}
+    for word in words:
+        if word not in METHODS and word not in kinds:
+            raise RecipeError(
+                f"no method or remedy is called '{word}'{did_you_mean(word, [*METHODS, *kinds])}; "
+                f"there are {', '.join(METHODS)} and the remedies {', '.join(sorted(kinds))}"
+            )
+    return [
+        name
+        for name, (_, remedies) in METHODS.items()
+        if not words or name in words or any(remedy.kind in words for remedy in remedies)
+    ]
+
+
+def label(recipe: Recipe) -> str:
+    """The id of the method that this recipe is, at any length and seed, or else what it is made of.
+
+    >>> label(method("4a", epochs=3, seed=7))
+    '4a'
+    """
+    plain = baseline()
+    if (recipe.network, recipe.init_std, recipe.optimizer) == (plain.network, plain.init_std, plain.optimizer):
+        for name, (_, remedies) in METHODS.items():
+            if remedies == recipe.remedies:
+                return name
+    optimizer = f"{recipe.optimizer.name} {recipe.optimizer.lr:g}"
+    init = "default init" if recipe.init_std is None else f"N(0, {recipe.init_std:g}²)"
+    return " + ".join([f"{recipe.network}, {init}, {optimizer}", *map(str, recipe.remedies)])

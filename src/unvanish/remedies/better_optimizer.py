@@ -1,0 +1,47 @@
+"""A better optimizer: steps that do not depend on the size of the gradient.
+
+    Δθ = −lr · m̂ / (√v̂ + ε),    m̂, v̂ running means of the gradient and of its square
+
+Adam divides each gradient by its own running size, so a layer whose gradient is a millionth of
+another's moves as fast (Kingma & Ba 2015, algorithm 1 and section 2.1). The gradient still vanishes;
+what vanishes no longer matters, until it comes near ε or near rounding.
+
+Contraindications: once gradients are of the size of ε = 1e-8 the division stops helping: a deep
+sigmoid network (20 layers at σ = 0.05) stands still under Adam too. And it repairs the step, not the
+signal: what a dead unit never received, no optimizer can scale up.
+"""
+
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, final
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from unvanish.core.errors import NothingToDo
+from unvanish.core.optimizer import Optimizer
+from unvanish.core.remedy import Remedy
+from unvanish.core.setup import Setup
+
+
+@final
+@dataclass(frozen=True)
+class BetterOptimizer(Remedy):
+    """Train with another optimizer of `torch.optim`; `options` are its other keyword arguments."""
+
+    kind: ClassVar[str] = "better-optimizer"
+
+    name: str = "Adam"
+    lr: Annotated[float, Field(gt=0)] = 0.001
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", Optimizer(self.name, self.lr, self.options).name)
+
+    def apply(self, setup: Setup) -> Setup:
+        optimizer = Optimizer(self.name, self.lr, self.options)
+        if setup.optimizer == optimizer:
+            raise NothingToDo(f"the optimizer is {self} already")
+        return replace(setup, optimizer=optimizer)
+
+    def __str__(self) -> str:
+        return f"{self.name}, {Optimizer(self.name, self.lr, self.options)}"

@@ -1,0 +1,312 @@
+"""The store: begin a run, add chunks to it, read it back. One process writes, any number read."""
+
+import errno
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from unvanish.core.errors import StoreError
+from unvanish.core.packing import unpack
+from unvanish.core.progress import Chunk
+from unvanish.core.recipe import Recipe
+from unvanish.core.record import Epoch, Outcome, Record, Series
+from unvanish.store.files import write_whole
+from unvanish.store.tables import SCHEMA_VERSION, Header, engine_for, environments, epochs, flow, metadata, runs, schema
+
+log = logging.getLogger("unvanish")
+
+FILE = "unvanish.sqlite"
+ENDED = ("finished", "diverged")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run stands when it is begun: ended already, or to go on from a checkpoint, or from nothing."""
+
+    ended: bool
+    checkpoint: bytes | None = None
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run in a list."""
+
+    digest: str
+    recipe: Recipe
+    outcome: Outcome
+    begun: float
+
+
+class Store:
+    """Use `writer(folder)`, `reader(folder)` or `in_memory()`."""
+
+    def __init__(self, folder: Path | None, engine: Engine) -> None:
+        self._folder, self._engine = folder, engine
+        self._files: dict[str, bytes] = {}  # in place of the folder, in memory
+
+    # Opening
+
+    @classmethod
+    @contextmanager
+    def writer(cls, folder: str | Path) -> Iterator[Self]:
+        """The only writer of the store in this folder, which is made if need be.
+
+        Raises `StoreError` where another process is writing to it, or where nothing can be written.
+        """
+        folder = Path(folder)
+        with _in_sentences(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / "lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                owner = (folder / "owner").read_text().strip() if (folder / "owner").exists() else "unknown"
+                raise StoreError(
+                    f"another unvanish (process {owner}) is writing to {folder}; wait for it to end, "
+                    "or name another folder with --store"
+                ) from error
+            try:
+                (folder / "owner").write_text(f"{os.getpid()}\n")
+                store = cls(folder, engine_for(folder / FILE, readonly=False))
+                metadata.create_all(store._engine)
+                with store._writing() as connection:
+                    if connection.execute(select(schema)).first() is None:
+                        connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+                store._check_version()
+                store._remove_orphans()
+                yield store
+            finally:
+                lock.release()
+
+    @classmethod
+    def reader(cls, folder: str | Path) -> Self:
+        """Reads while another process may be writing. Raises `StoreError` where there is no store."""
+        file = Path(folder) / FILE
+        if not file.exists():
+            raise StoreError(f"{folder} holds no store yet; `unvanish reproduce --store {folder}` makes one")
+        store = cls(Path(folder), engine_for(file, readonly=True))
+        store._check_version()
+        return store
+
+    @classmethod
+    @contextmanager
+    def in_memory(cls) -> Iterator[Self]:
+        """A store that nobody else sees."""
+        store = cls(None, engine_for(None, readonly=False))
+        metadata.create_all(store._engine)
+        yield store
+        store._engine.dispose()
+
+    # Writing
+
+    def begin(self, recipe: Recipe, header: Header, *, fresh: bool = False) -> Start:
+        """Make sure that the run is there, and say where it stands. `fresh` forgets an ended one."""
+        digest = recipe.digest()
+        with self._writing() as connection:
+            row = connection.execute(select(runs).where(runs.c.digest == digest)).first()
+            if row is not None and row.state in ENDED and not fresh:
+                return Start(ended=True)
+            if row is not None and row.checkpoint is not None:
+                done = len(self._epochs(connection, digest))
+                return Start(ended=False, checkpoint=self._read_file(row.checkpoint), epochs=done)
+            connection.execute(delete(runs).where(runs.c.digest == digest))
+            connection.execute(
+                insert(runs).values(
+                    digest=digest,
+                    recipe=recipe.model_dump(mode="json"),
+                    environment=_environment_id(connection, header.environment),
+                    layers=list(header.layers),
+                    probes=header.probes,
+                    state="unfinished",
+                    begun=time.time(),
+                )
+            )
+        self._remove_orphans()
+        return Start(ended=False)
+
+    def add(self, digest: str, chunk: Chunk) -> None:
+        """Keep a chunk. When this returns, it is on disk: all of it, its checkpoint included."""
+        with _in_sentences(self._folder):
+            files: dict[str, str | None] = {"checkpoint": None, "weights": None}
+            if chunk.checkpoint is not None:
+                last = chunk.rows[-1]
+                files["checkpoint"] = f"checkpoints/{digest[:16]}-{last.stage}-{last.epoch}.safetensors"
+                self._write_file(files["checkpoint"], chunk.checkpoint)
+            if chunk.weights is not None:
+                files["weights"] = f"weights/{digest[:16]}.safetensors"
+                self._write_file(files["weights"], chunk.weights)
+        with self._writing() as connection:
+            row = connection.execute(select(runs).where(runs.c.digest == digest)).one()
+            if chunk.rows:
+                connection.execute(insert(epochs), [{"digest": digest, **asdict(row)} for row in chunk.rows])
+            measured = [
+                {"digest": digest, "stage": stage, "epoch": epoch, "probe": probe, "values": values}
+                for (stage, epoch), rows in chunk.flow.items()
+                for probe, values in zip(row.probes, rows, strict=True)
+            ]
+            if measured:
+                connection.execute(insert(flow), measured)
+            kept = {} if chunk.state == "failed" else files  # a failed run keeps its checkpoint, to go on from
+            connection.execute(
+                update(runs).where(runs.c.digest == digest).values(state=chunk.state, error=chunk.error, **kept)
+            )
+        if row.checkpoint is not None and chunk.state != "failed" and row.checkpoint != files["checkpoint"]:
+            self._remove_file(row.checkpoint)
+
+    # Reading
+
+    def summaries(self) -> list[Summary]:
+        """Every run, in the order in which they were begun."""
+        with self._reading() as connection:
+            rows = connection.execute(select(runs).order_by(runs.c.begun)).all()
+            return [
+                Summary(row.digest, Recipe.model_validate(row.recipe), self._outcome(connection, row), row.begun)
+                for row in rows
+            ]
+
+    def record(self, digest: str, *, weights: bool = True) -> Record:
+        """One run in full. Raises `StoreError` where it is not in the store."""
+        with self._reading() as connection:
+            row = connection.execute(select(runs).where(runs.c.digest == digest)).first()
+            if row is None:
+                raise StoreError(f"run {digest[:12]} is not in {self._folder}")
+            facts = connection.execute(select(environments.c.facts).where(environments.c.id == row.environment))
+            return Record(
+                recipe=Recipe.model_validate(row.recipe),
+                environment=json.loads(facts.scalar_one()),
+                epochs=tuple(self._epochs(connection, digest)),
+                series=self._series(connection, row),
+                outcome=self._outcome(connection, row),
+                weights=unpack(self._read_file(row.weights))[1] if weights and row.weights else None,
+            )
+
+    def _epochs(self, connection: Connection, digest: str) -> list[Epoch]:
+        rows = connection.execute(
+            select(epochs).where(epochs.c.digest == digest).order_by(epochs.c.stage, epochs.c.epoch)
+        )
+        return [
+            Epoch(**{name: math.nan if value is None else value for name, value in row.items() if name != "digest"})
+            for row in rows.mappings()
+        ]
+
+    def _outcome(self, connection: Connection, row: Row) -> Outcome:
+        return Outcome.of(self._epochs(connection, row.digest), row.state, row.error)
+
+    def _series(self, connection: Connection, run: Row) -> dict[str, Series]:
+        rows = connection.execute(
+            select(flow).where(flow.c.digest == run.digest).order_by(flow.c.stage, flow.c.epoch)
+        ).all()
+        series = {}
+        for probe, unit in run.probes.items():
+            mine = [row for row in rows if row.probe == probe]
+            values = np.stack([row.values for row in mine]) if mine else np.empty((0, len(run.layers)))
+            steps = tuple((row.stage, row.epoch) for row in mine)
+            series[probe] = Series(probe, unit, tuple(run.layers), steps, values)
+        return series
+
+    # Connections
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction of the writer: committed, and on disk, when the block ends.
+
+        Nobody else writes, so "locked" means that a reader holds on to its transaction: wait it out.
+        """
+        with _in_sentences(self._folder), self._engine.connect() as connection:
+            yield connection
+            told = False
+            while True:
+                try:
+                    connection.commit()
+                    return
+                except OperationalError as error:
+                    if "locked" not in str(error):
+                        raise
+                    if not told:
+                        log.warning("another program is reading %s for long; waiting for it", self._folder)
+                        told = True
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _in_sentences(self._folder), self._engine.connect() as connection:
+            yield connection
+
+    def _check_version(self) -> None:
+        with self._reading() as connection:
+            found = connection.execute(select(schema.c.version)).scalar()
+        if found != SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._folder} has schema version {found}, this unvanish has {SCHEMA_VERSION}; "
+                "name another folder with --store"
+            )
+
+    # Files
+
+    def _write_file(self, name: str, content: bytes) -> None:
+        if self._folder is None:
+            self._files[name] = content
+        else:
+            write_whole(self._folder / name, content)
+
+    def _read_file(self, name: str) -> bytes:
+        with _in_sentences(self._folder):
+            return self._files[name] if self._folder is None else (self._folder / name).read_bytes()
+
+    def _remove_file(self, name: str) -> None:
+        if self._folder is None:
+            self._files.pop(name, None)
+        else:
+            (self._folder / name).unlink(missing_ok=True)
+
+    def _remove_orphans(self) -> None:
+        """Files that a killed writer left behind before it could name them in a transaction."""
+        if self._folder is None:
+            return
+        with self._reading() as connection:
+            named = {name for row in connection.execute(select(runs.c.checkpoint, runs.c.weights)) for name in row}
+        for kind in ("checkpoints", "weights"):
+            for path in (self._folder / kind).glob("*"):
+                if f"{kind}/{path.name}" not in named:
+                    path.unlink(missing_ok=True)
+
+
+def _environment_id(connection: Connection, facts: dict[str, Any]) -> int:
+    canonical = json.dumps(facts, sort_keys=True)
+    known = connection.execute(select(environments.c.id).where(environments.c.facts == canonical)).scalar()
+    if known is not None:
+        return known
+    return connection.execute(insert(environments).values(facts=canonical)).inserted_primary_key[0]  # type: ignore[index]
+
+
+@contextmanager
+def _in_sentences(folder: Path | None) -> Iterator[None]:
+    """Turn what the system says of a disk into what the user can do."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise StoreError(_sentence(folder, str(error.orig))) from error
+    except OSError as error:
+        raise StoreError(_sentence(folder, error.strerror or str(error), error.errno)) from error
+
+
+def _sentence(folder: Path | None, reason: str, code: int | None = None) -> str:
+    if code in (errno.ENOSPC, errno.EDQUOT) or "full" in reason:
+        return f"no room left on the disk of {folder}; make room and run the same command again: it goes on from there"
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly" in reason or "unable to open" in reason:
+        return f"{folder} cannot be written to or read ({reason}); name another folder with --store"
+    if "not a database" in reason or "malformed" in reason:
+        return f"{folder / FILE if folder else FILE} is not an intact store ({reason}); name another folder with --store"
+    return f"the store in {folder} failed: {reason}"

@@ -1,0 +1,66 @@
+"""A worker process: takes recipes from its parent, trains them, sends back what is to be kept.
+
+It writes nothing to disk. When its parent goes away, in whatever manner, it ends at the latest after
+the present epoch.
+"""
+
+import os
+import select
+import sys
+import traceback
+from dataclasses import asdict
+
+import torch
+
+from unvanish.core.errors import UnvanishError
+from unvanish.core.packing import pack, unpack
+from unvanish.core.progress import Chunk
+from unvanish.core.recipe import Recipe
+from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
+from unvanish.engine.process import reproducible_process
+from unvanish.run import training
+from unvanish.study.frames import receive, send
+
+
+def main() -> None:
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get between the messages
+    jobs = os.fdopen(0, "rb", buffering=0)
+
+    def send_back(message: bytes) -> None:
+        try:
+            send(results, message)
+        except BrokenPipeError:
+            os._exit(0)  # the parent is gone
+
+    try:
+        data = fashion_mnist()
+    except UnvanishError as error:
+        sys.exit(str(error))
+    with reproducible_process():
+        while (job := receive(jobs)) is not None:  # type: ignore[arg-type]
+            _do(job, data, send_back)
+
+
+def _do(job: bytes, data: FashionMNIST, send_back) -> None:  # noqa: ANN001
+    meta, tensors = unpack(job)
+    checkpoint = tensors["checkpoint"].numpy().tobytes() if "checkpoint" in tensors else None
+    recipe = Recipe.model_validate(meta["recipe"])
+    try:
+        for item in training(recipe, data, torch.device(meta["device"]), checkpoint, stop=_told_to_stop):
+            if isinstance(item, Chunk):
+                send_back(item.pack())
+            else:
+                send_back(pack({"epoch": asdict(item)}))
+    except Exception as error:  # whatever it is, it ends this run, not the study
+        traceback.print_exc()
+        send_back(Chunk("failed", error=f"{type(error).__name__}: {error}").pack())
+
+
+def _told_to_stop() -> bool:
+    """The parent says nothing during a run, so anything to read is the end of its stream."""
+    return bool(select.select([0], [], [], 0)[0])
+
+
+if __name__ == "__main__":
+    main()
