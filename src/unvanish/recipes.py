@@ -86,7 +86,11 @@ def label(recipe: Recipe) -> str:
     '4a'
     """
     plain = baseline()
-    if (recipe.network, recipe.init_std, recipe.optimizer) == (plain.network, plain.init_std, plain.optimizer):
+    if (recipe.network, recipe.init_std, recipe.optimizer) == (
+        plain.network,
+        plain.init_std,
+        plain.optimizer,
+    ):
         for name, (_, remedies) in METHODS.items():
             if remedies == recipe.remedies:
                 return name

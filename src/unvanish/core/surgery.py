@@ -18,9 +18,7 @@ def replaced(model: nn.Module, changes: Mapping[str, Callable[[nn.Module], nn.Mo
     model = copy.deepcopy(model)
     for name, change in changes.items():
         old = model.get_submodule(name)
-        places = [
-            (parent, key) for parent in model.modules() for key, child in parent._modules.items() if child is old
-        ]
+        places = [(parent, key) for parent in model.modules() for key, child in parent._modules.items() if child is old]
         new = change(old)
         if not places:  # the whole model
             return new

@@ -45,5 +45,6 @@ class AsTagged:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            source.load, serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.dump())
+            source.load,
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda value: value.dump()),
         )

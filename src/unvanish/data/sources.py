@@ -33,7 +33,8 @@ SHA256 = {
 }
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
-DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+IN_PACKAGE = Path("usr/share/datasets/fashion-mnist")
+DEBIAN_FOLDER = Path("/") / IN_PACKAGE
 MIRRORS = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -88,7 +89,7 @@ def _verified(path: Path) -> bool:
     if _sha256(path) == SHA256[path.name]:
         return True
     aside = path.with_name(path.name + ".damaged")
-    os.replace(path, aside)
+    path.replace(aside)
     log.warning("%s is truncated or altered; set aside as %s and fetched again", path, aside.name)
     return False
 
@@ -147,7 +148,7 @@ def _download(url: str, workshop: Path) -> bytes:
 
 def _debian_package(workshop: Path) -> Path:
     """Debian's package, downloaded and unpacked without being installed, which needs no root; its data folder."""
-    data = workshop / DEBIAN_FOLDER.relative_to("/")
+    data = workshop / IN_PACKAGE
     if not data.is_dir():
         try:
             _run("apt-get", "download", DEBIAN_PACKAGE, cwd=workshop)
@@ -169,7 +170,7 @@ def _write(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         partial.write_bytes(content)
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise DataError(

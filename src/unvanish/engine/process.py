@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import torch
 
+from unvanish.core.errors import RecipeError
+
 
 @contextmanager
 def reproducible_process() -> Iterator[None]:
@@ -29,5 +31,14 @@ def _denormals_are_flushed() -> bool:
     return (torch.tensor(1e-38) * 0.01).item() == 0.0
 
 
-def best_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def device_named(name: str | None) -> torch.device:
+    """The device of that name; without one, CUDA where there is one, else the CPU."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise RecipeError(f"device '{name}' is not one of torch's; there are cpu, cuda, cuda:1, …") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RecipeError(f"device '{name}' is not here: torch sees no CUDA device on this machine")
+    return device

@@ -40,7 +40,8 @@ class MLP(Network):
         for number, (fan_in, fan_out) in enumerate(zip(fan_ins, self.hidden, strict=False), start=1):
             layers[f"hidden{number}"] = nn.Sequential(
                 OrderedDict(
-                    linear=nn.Linear(fan_in, fan_out), activation=make_activation(self.activation, self.options)
+                    linear=nn.Linear(fan_in, fan_out),
+                    activation=make_activation(self.activation, self.options),
                 )
             )
         blocks = tuple((name,) for name in layers)

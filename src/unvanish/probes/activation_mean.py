@@ -1,6 +1,6 @@
 """Mean of the activation: what a layer gives the next one whatever the input.
 
-    E[h_l] over batch and units,    h_l = φ(z_l)
+E[h_l] over batch and units,    h_l = φ(z_l)
 """
 # B batch, D features
 

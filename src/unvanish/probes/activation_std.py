@@ -1,6 +1,6 @@
 """Standard deviation of the activation: the signal that goes on to the next layer.
 
-    √Var[h_l] over batch and units,    h_l = φ(z_l)
+√Var[h_l] over batch and units,    h_l = φ(z_l)
 """
 # B batch, D features
 

@@ -1,6 +1,6 @@
 """RMS of the backward signal: how much of the gradient is left at each depth.
 
-    rms_l = √( mean over batch and units of (∂L/∂z_l)² ),    z_l the pre-activation
+rms_l = √( mean over batch and units of (∂L/∂z_l)² ),    z_l the pre-activation
 """
 # B batch, D features
 

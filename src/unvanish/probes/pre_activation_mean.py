@@ -1,6 +1,6 @@
 """Mean of the pre-activation: far from 0, a sigmoid works in its flat ends.
 
-    E[z_l] over batch and units
+E[z_l] over batch and units
 """
 # B batch, D features
 

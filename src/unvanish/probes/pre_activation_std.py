@@ -1,6 +1,6 @@
 """Standard deviation of the pre-activation: how much of the signal reaches the activation.
 
-    √Var[z_l] over batch and units
+√Var[z_l] over batch and units
 """
 # B batch, D features
 

@@ -1,10 +1,9 @@
 """The store: begin a run, add chunks to it, read it back. One process writes, any number read."""
 
-import errno
 import json
 import logging
-import math
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,18 +11,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from unvanish.core.errors import StoreError
 from unvanish.core.packing import unpack
 from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
-from unvanish.core.record import Epoch, Outcome, Record, Series
+from unvanish.core.record import Outcome, Record
 from unvanish.store.files import write_whole
-from unvanish.store.tables import SCHEMA_VERSION, Header, engine_for, environments, epochs, flow, metadata, runs, schema
+from unvanish.store.reading import read_epochs, read_outcome, read_series
+from unvanish.store.sentences import in_sentences
+from unvanish.store.tables import (
+    SCHEMA_VERSION,
+    Header,
+    engine_for,
+    environments,
+    epochs,
+    flow,
+    metadata,
+    runs,
+    schema,
+)
 
 log = logging.getLogger("unvanish")
 
@@ -67,29 +76,27 @@ class Store:
         Raises `StoreError` where another process is writing to it, or where nothing can be written.
         """
         folder = Path(folder)
-        with _in_sentences(folder):
+        with in_sentences(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / "lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout as error:
-                owner = (folder / "owner").read_text().strip() if (folder / "owner").exists() else "unknown"
-                raise StoreError(
-                    f"another unvanish (process {owner}) is writing to {folder}; wait for it to end, "
-                    "or name another folder with --store"
-                ) from error
-            try:
-                (folder / "owner").write_text(f"{os.getpid()}\n")
-                store = cls(folder, engine_for(folder / FILE, readonly=False))
-                metadata.create_all(store._engine)
-                with store._writing() as connection:
-                    if connection.execute(select(schema)).first() is None:
-                        connection.execute(insert(schema).values(version=SCHEMA_VERSION))
-                store._check_version()
-                store._remove_orphans()
-                yield store
-            finally:
-                lock.release()
+            lock = _locked(folder)
+        try:
+            yield cls._opened(folder)
+        finally:
+            lock.release()
+
+    @classmethod
+    def _opened(cls, folder: Path) -> Self:
+        """The store behind the lock, with its tables, without what a killed writer left over."""
+        store = cls(folder, engine_for(folder / FILE, readonly=False))
+        with in_sentences(folder):
+            (folder / "owner").write_text(f"{os.getpid()}\n")
+            metadata.create_all(store._engine)
+        with store._writing() as connection:
+            if connection.execute(select(schema)).first() is None:
+                connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+        store._check_version()
+        store._remove_orphans()
+        return store
 
     @classmethod
     def reader(cls, folder: str | Path) -> Self:
@@ -120,7 +127,7 @@ class Store:
             if row is not None and row.state in ENDED and not fresh:
                 return Start(ended=True)
             if row is not None and row.checkpoint is not None:
-                done = len(self._epochs(connection, digest))
+                done = len(read_epochs(connection, digest))
                 return Start(ended=False, checkpoint=self._read_file(row.checkpoint), epochs=done)
             connection.execute(delete(runs).where(runs.c.digest == digest))
             connection.execute(
@@ -139,7 +146,7 @@ class Store:
 
     def add(self, digest: str, chunk: Chunk) -> None:
         """Keep a chunk. When this returns, it is on disk: all of it, its checkpoint included."""
-        with _in_sentences(self._folder):
+        with in_sentences(self._folder):
             files: dict[str, str | None] = {"checkpoint": None, "weights": None}
             if chunk.checkpoint is not None:
                 last = chunk.rows[-1]
@@ -173,7 +180,7 @@ class Store:
         with self._reading() as connection:
             rows = connection.execute(select(runs).order_by(runs.c.begun)).all()
             return [
-                Summary(row.digest, Recipe.model_validate(row.recipe), self._outcome(connection, row), row.begun)
+                Summary(row.digest, Recipe.model_validate(row.recipe), read_outcome(connection, row), row.begun)
                 for row in rows
             ]
 
@@ -187,35 +194,11 @@ class Store:
             return Record(
                 recipe=Recipe.model_validate(row.recipe),
                 environment=json.loads(facts.scalar_one()),
-                epochs=tuple(self._epochs(connection, digest)),
-                series=self._series(connection, row),
-                outcome=self._outcome(connection, row),
+                epochs=tuple(read_epochs(connection, digest)),
+                series=read_series(connection, row),
+                outcome=read_outcome(connection, row),
                 weights=unpack(self._read_file(row.weights))[1] if weights and row.weights else None,
             )
-
-    def _epochs(self, connection: Connection, digest: str) -> list[Epoch]:
-        rows = connection.execute(
-            select(epochs).where(epochs.c.digest == digest).order_by(epochs.c.stage, epochs.c.epoch)
-        )
-        return [
-            Epoch(**{name: math.nan if value is None else value for name, value in row.items() if name != "digest"})
-            for row in rows.mappings()
-        ]
-
-    def _outcome(self, connection: Connection, row: Row) -> Outcome:
-        return Outcome.of(self._epochs(connection, row.digest), row.state, row.error)
-
-    def _series(self, connection: Connection, run: Row) -> dict[str, Series]:
-        rows = connection.execute(
-            select(flow).where(flow.c.digest == run.digest).order_by(flow.c.stage, flow.c.epoch)
-        ).all()
-        series = {}
-        for probe, unit in run.probes.items():
-            mine = [row for row in rows if row.probe == probe]
-            values = np.stack([row.values for row in mine]) if mine else np.empty((0, len(run.layers)))
-            steps = tuple((row.stage, row.epoch) for row in mine)
-            series[probe] = Series(probe, unit, tuple(run.layers), steps, values)
-        return series
 
     # Connections
 
@@ -225,23 +208,27 @@ class Store:
 
         Nobody else writes, so "locked" means that a reader holds on to its transaction: wait it out.
         """
-        with _in_sentences(self._folder), self._engine.connect() as connection:
+        with in_sentences(self._folder), self._engine.connect() as connection:
             yield connection
+            # By the driver: SQLAlchemy gives a transaction up when its commit fails, SQLite does not.
+            driver = connection.connection.driver_connection
+            assert driver is not None
             told = False
             while True:
                 try:
-                    connection.commit()
-                    return
-                except OperationalError as error:
+                    driver.commit()
+                    break
+                except sqlite3.OperationalError as error:
                     if "locked" not in str(error):
                         raise
                     if not told:
                         log.warning("another program is reading %s for long; waiting for it", self._folder)
                         told = True
+            connection.commit()
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with _in_sentences(self._folder), self._engine.connect() as connection:
+        with in_sentences(self._folder), self._engine.connect() as connection:
             yield connection
 
     def _check_version(self) -> None:
@@ -262,7 +249,7 @@ class Store:
             write_whole(self._folder / name, content)
 
     def _read_file(self, name: str) -> bytes:
-        with _in_sentences(self._folder):
+        with in_sentences(self._folder):
             return self._files[name] if self._folder is None else (self._folder / name).read_bytes()
 
     def _remove_file(self, name: str) -> None:
@@ -283,30 +270,24 @@ class Store:
                     path.unlink(missing_ok=True)
 
 
+def _locked(folder: Path) -> FileLock:
+    """The lock of the store's only writer, held."""
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        owner = folder / "owner"
+        process = f"process {owner.read_text().strip()}" if owner.exists() else "which has only begun"
+        raise StoreError(
+            f"another unvanish ({process}) is writing to {folder}; wait for it to end, "
+            "or name another folder with --store"
+        ) from error
+    return lock
+
+
 def _environment_id(connection: Connection, facts: dict[str, Any]) -> int:
     canonical = json.dumps(facts, sort_keys=True)
     known = connection.execute(select(environments.c.id).where(environments.c.facts == canonical)).scalar()
     if known is not None:
         return known
     return connection.execute(insert(environments).values(facts=canonical)).inserted_primary_key[0]  # type: ignore[index]
-
-
-@contextmanager
-def _in_sentences(folder: Path | None) -> Iterator[None]:
-    """Turn what the system says of a disk into what the user can do."""
-    try:
-        yield
-    except DatabaseError as error:
-        raise StoreError(_sentence(folder, str(error.orig))) from error
-    except OSError as error:
-        raise StoreError(_sentence(folder, error.strerror or str(error), error.errno)) from error
-
-
-def _sentence(folder: Path | None, reason: str, code: int | None = None) -> str:
-    if code in (errno.ENOSPC, errno.EDQUOT) or "full" in reason:
-        return f"no room left on the disk of {folder}; make room and run the same command again: it goes on from there"
-    if code in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly" in reason or "unable to open" in reason:
-        return f"{folder} cannot be written to or read ({reason}); name another folder with --store"
-    if "not a database" in reason or "malformed" in reason:
-        return f"{folder / FILE if folder else FILE} is not an intact store ({reason}); name another folder with --store"
-    return f"the store in {folder} failed: {reason}"

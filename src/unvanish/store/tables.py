@@ -1,5 +1,6 @@
 """The tables, and the one way to connect to them."""
 
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,16 +99,14 @@ def engine_for(file: Path | None, *, readonly: bool) -> Engine:
     """SQLAlchemy's engine over the store's file, or over memory."""
     if file is None:
         return _with_pragmas(create_engine("sqlite://", poolclass=StaticPool), "PRAGMA foreign_keys=ON")
-    uri = f"{file.resolve().as_uri()}?mode={'ro' if readonly else 'rwc'}"
-    engine = create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=5), poolclass=NullPool
-    )
+    # A reader may have to roll back what a killed writer left half done, so it opens for writing where it can.
+    mode = "rwc" if not readonly else "rw" if os.access(file, os.W_OK) else "ro"
+    uri = f"{file.resolve().as_uri()}?mode={mode}"
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=5), poolclass=NullPool)
     if readonly:
         return engine
     journal = "WAL" if wal_is_safe(sqlite3.sqlite_version_info) else "DELETE"
-    return _with_pragmas(
-        engine, "PRAGMA foreign_keys=ON", f"PRAGMA journal_mode={journal}", "PRAGMA synchronous=FULL"
-    )
+    return _with_pragmas(engine, "PRAGMA foreign_keys=ON", f"PRAGMA journal_mode={journal}", "PRAGMA synchronous=FULL")
 
 
 def wal_is_safe(version: tuple[int, ...]) -> bool:

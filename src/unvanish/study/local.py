@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from unvanish.core.packing import pack, unpack
 from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
 from unvanish.core.record import Epoch
-from unvanish.run import header
+from unvanish.runner import header
 from unvanish.store.store import Store
 from unvanish.study.frames import receive, send
 
@@ -107,7 +108,7 @@ class _Worker:
     """One worker process and the recipe that it is at."""
 
     def __init__(self) -> None:
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "unvanish.study.worker"],
@@ -117,24 +118,21 @@ class _Worker:
             env=os.environ | threads,
             process_group=0,  # the terminal's Ctrl-C is the parent's affair
         )
-        assert self.process.stdin and self.process.stdout
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self.recipe: Recipe | None = None
 
     def give(self, recipe: Recipe, checkpoint: bytes | None, device: torch.device) -> None:
         tensors = {"checkpoint": torch.frombuffer(bytearray(checkpoint), dtype=torch.uint8)} if checkpoint else {}
         self.recipe = recipe
-        try:
+        with suppress(BrokenPipeError):  # it is dead: its other pipe says so too, and there it is dealt with
             send(self.stdin, pack({"recipe": recipe.model_dump(mode="json"), "device": str(device)}, tensors))
-        except BrokenPipeError:
-            pass  # it is dead: its other pipe says so too, and there it is dealt with
 
     def dismiss(self) -> None:
         """No more work: it ends after the present epoch, or at once when it has nothing to do."""
-        try:
+        with suppress(BrokenPipeError):
             self.stdin.close()
-        except BrokenPipeError:
-            pass
 
     def last_words(self) -> str:
         code = self.process.wait()
@@ -233,5 +231,3 @@ class _Team:
             self.listen(Ended(recipe, "failed", error))
         if self.queue:
             self._hire()
-
-

@@ -18,7 +18,7 @@ from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
 from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
 from unvanish.engine.process import reproducible_process
-from unvanish.run import training
+from unvanish.runner import training
 from unvanish.study.frames import receive, send
 
 
@@ -42,7 +42,7 @@ def main() -> None:
             _do(job, data, send_back)
 
 
-def _do(job: bytes, data: FashionMNIST, send_back) -> None:  # noqa: ANN001
+def _do(job: bytes, data: FashionMNIST, send_back) -> None:
     meta, tensors = unpack(job)
     checkpoint = tensors["checkpoint"].numpy().tobytes() if "checkpoint" in tensors else None
     recipe = Recipe.model_validate(meta["recipe"])

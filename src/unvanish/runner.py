@@ -16,7 +16,7 @@ from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
 from unvanish.engine.checkpoint import Checkpoint
 from unvanish.engine.environment import environment
 from unvanish.engine.flow import every
-from unvanish.engine.process import best_device, reproducible_process
+from unvanish.engine.process import device_named, reproducible_process
 from unvanish.engine.train import Ended, Plan, train
 from unvanish.models import ALL as NETWORKS
 from unvanish.probes import ALL as PROBES
@@ -36,7 +36,7 @@ def run(
     *,
     store: str | Path | None = None,
     fresh: bool = False,
-    device: str | torch.device | None = None,
+    device: str | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Record:
     """Train one recipe in this process, and give everything that was measured.
@@ -45,7 +45,7 @@ def run(
     interrupted one goes on from its last checkpoint. `on_epoch` is called after each epoch.
     """
     recipe = recipe.but(epochs=epochs) if epochs is not None else recipe
-    where = torch.device(device) if device else best_device()
+    where = device_named(device)
     with Store.in_memory() if store is None else Store.writer(store) as kept:
         start = kept.begin(recipe, header(recipe, where), fresh=fresh)
         if not start.ended:

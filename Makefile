@@ -1,0 +1,42 @@
+# Two commands: `make reproduce` and `make test`. Each does all its set-up.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# One thread a process: two that share a busy small machine can be ten times slower than one.
+export OMP_NUM_THREADS := 1
+
+.PHONY: reproduce test test-slow lint bench clean
+
+reproduce: .venv/.run
+	$(BIN)/unvanish reproduce $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+test-slow: .venv/.dev
+	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+
+lint: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .venv/.run
+	$(BIN)/python benchmarks/telemetry.py
+
+.venv/.run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unvanish needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	@echo "Setting up .venv: a minute or two, once"
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	@touch $@
+
+.venv/.dev: .venv/.run
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv dist build

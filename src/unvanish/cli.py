@@ -1,0 +1,284 @@
+"""The command line: parse, call, print. Heavy imports wait until a command needs them."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from unvanish.core.record import Record
+    from unvanish.store.store import Summary
+
+DEFAULT_EPOCHS = 50
+DEFAULT_STORE = Path("unvanish-runs")
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="unvanish",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""See where the gradient dies in a deep network, learn why, fix it, and prove that the fix worked.
+
+Start with [bold]unvanish reproduce[/bold]: six classic remedies for vanishing gradients on FashionMNIST.""",
+    epilog="Exit codes: 0 done · 1 a run failed · 2 wrong usage · 130 interrupted (the same command goes on).",
+)
+
+StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="The folder that keeps the runs.")]
+RunsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RUNS", help="Method ids or the start of digests; default all."),
+]
+
+
+def main() -> None:
+    """The entry point. A reader that closes the pipe early (`| head`) is not an error."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        app()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OK)
+
+
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Errors as one sentence and the right exit code."""
+    try:
+        from unvanish.core.errors import RecipeError, UnvanishError
+
+        try:
+            yield
+        except UnvanishError as error:
+            typer.echo(f"unvanish: {error}", err=True)
+            raise typer.Exit(USAGE if isinstance(error, RecipeError) else FAILED) from error
+    except KeyboardInterrupt:
+        typer.echo("unvanish: interrupted; what is done is kept, and the same command goes on from there", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command(
+    epilog="""Examples:
+
+unvanish reproduce · every method, under 5 minutes on 2 cores
+
+unvanish reproduce 1a 5 --epochs 10 · two methods, briefly
+
+unvanish reproduce skip-connection --seeds 1,2,3 · by remedy, three seeds
+
+unvanish reproduce --published · all 300 epochs (method 6: 900)"""
+)
+def reproduce(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="METHODS",
+            help="Ids (baseline 1a 1b 2 3 4a 4a-affine 4b 5 6) or remedy names (skip-connection, …); default all.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help=f"Length; method 6 scales with it. (default: {DEFAULT_EPOCHS})"),
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="The full protocol: 300 epochs, method 6: 900.")
+    ] = False,
+    seeds: Annotated[str, typer.Option(metavar="42,43,…", help="One run of each method for each seed.")] = "42",
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Worker processes, one thread each. (default: one a core)"),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Where the report goes. (default: DIR/report.html)"),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
+) -> None:
+    """Train the published methods on FashionMNIST, print the results, write the report.
+
+    Shows live progress on standard error; standard output ends with the report's path, alone.
+    Runs that the store has are not trained again. Interrupt it as you like: the same command goes on.
+    """
+    if published and epochs is not None:
+        raise typer.BadParameter("--published means 300 epochs; leave --epochs out", param_hint="--published")
+    with _exit_codes():
+        from unvanish.engine.process import device_named
+        from unvanish.recipes import PUBLISHED_EPOCHS, method, methods_named
+        from unvanish.terminal import print_results, study_progress
+
+        where = device_named(device)
+
+        length = PUBLISHED_EPOCHS if published else epochs or DEFAULT_EPOCHS
+        names = methods_named(methods or [])
+        recipes = [method(name, epochs=length, seed=seed) for name in names for seed in _seeds(seeds)]
+
+        from unvanish.data.sources import locate
+        from unvanish.engine.environment import usable_cores
+        from unvanish.report.page import write_report
+        from unvanish.report.results import grouped
+        from unvanish.store.store import Store
+        from unvanish.study.local import train_all
+
+        locate()  # here, once, before any worker asks for it
+        with Store.writer(store) as kept:
+            with study_progress(quiet=quiet) as progress:
+                train_all(
+                    recipes,
+                    kept,
+                    jobs=jobs or usable_cores(),
+                    device=where,
+                    fresh=fresh,
+                    listen=progress.hear,
+                )
+            records = [kept.record(recipe.digest(), weights=False) for recipe in recipes]
+        groups = grouped(records)
+        if not quiet:
+            print_results(groups)
+        path = report or store / "report.html"
+        charts = _save_figures(groups, figures)
+        write_report(groups, path, charts)
+        typer.echo(path)
+        if any(record.outcome.state == "failed" for record in records):
+            raise typer.Exit(FAILED)
+
+
+@app.command()
+def runs(store: StoreOption = DEFAULT_STORE) -> None:
+    """List what the store holds, also while another unvanish is training."""
+    with _exit_codes():
+        from unvanish.store.store import Store
+        from unvanish.terminal import print_runs
+
+        print_runs(Store.reader(store).summaries())
+
+
+@app.command(epilog="Example:  unvanish show 4a")
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The start of a run's digest, or a method's id.")],
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Show one run in full: its recipe, where it ran, its curve and its gradient flow."""
+    with _exit_codes():
+        from unvanish.core.errors import StoreError
+        from unvanish.store.store import Store
+        from unvanish.terminal import print_record, run_name
+
+        kept = Store.reader(store)
+        found = _chosen(kept.summaries(), [run])
+        if len(found) > 1:
+            names = "; ".join(run_name(summary) for summary in found)
+            raise StoreError(f"'{run}' stands for {len(found)} runs, name one by its digest: {names}")
+        print_record(kept.record(found[0].digest))
+
+
+@app.command(
+    epilog="""Examples:
+
+unvanish export --to curves.csv
+
+unvanish export 1a 5 --layers --to - | head"""
+)
+def export(
+    to: Annotated[Path, typer.Option(metavar="FILE.csv", help="The file to write; - is standard output.")],
+    runs: RunsArgument = None,
+    layers: Annotated[bool, typer.Option("--layers", help="The gradient flow, one row a layer and epoch.")] = False,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Only runs of this length.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Write the curves as CSV, one row an epoch; epochs count from 1 in each stage."""
+    with _exit_codes():
+        from unvanish.report.csv import write_csv
+
+        write_csv(_records(store, runs, epochs), to, layers=layers)
+
+
+@app.command()
+def report(
+    runs: RunsArgument = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="The file to write. (default: DIR/report.html)")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Only runs of this length.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Rebuild the report from the store alone, also while another unvanish is training."""
+    with _exit_codes():
+        from unvanish.report.page import write_report
+        from unvanish.report.results import grouped
+
+        groups = grouped(_records(store, runs, epochs))
+        path = to or store / "report.html"
+        write_report(groups, path, _save_figures(groups, figures))
+        typer.echo(path)
+
+
+@app.command()
+def data() -> None:
+    """Fetch and verify FashionMNIST, and say where it lies."""
+    with _exit_codes():
+        from unvanish.data.sources import locate
+
+        for path in locate().values():
+            typer.echo(path)
+
+
+def _seeds(text: str) -> list[int]:
+    from unvanish.core.errors import RecipeError
+
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise RecipeError(f"--seeds takes whole numbers with commas between them, as 42,43; not '{text}'") from None
+    return list(dict.fromkeys(seeds))
+
+
+def _records(store: Path, words: list[str] | None, epochs: int | None) -> "list[Record]":
+    from unvanish.core.errors import StoreError
+    from unvanish.store.store import Store
+
+    kept = Store.reader(store)
+    found = _chosen(kept.summaries(), words or [])
+    records = [kept.record(s.digest, weights=False) for s in found if epochs in (None, s.recipe.epochs)]
+    records = [record for record in records if record.epochs]
+    if not records:
+        raise StoreError(f"{store} holds no such run with at least one epoch; `unvanish runs` lists what it holds")
+    return records
+
+
+def _chosen(summaries: "list[Summary]", words: list[str]) -> "list[Summary]":
+    from unvanish.core.errors import StoreError
+    from unvanish.recipes import label
+
+    chosen = []
+    for word in words:
+        found = [s for s in summaries if label(s.recipe) == word or (len(word) >= 4 and s.digest.startswith(word))]
+        if not found:
+            raise StoreError(f"no run is called '{word}'; `unvanish runs` lists what the store holds")
+        chosen += found
+    return chosen if words else summaries
+
+
+def _save_figures(groups: list, folder: Path | None) -> dict:
+    from unvanish.report.figures import all_figures, save_figures
+
+    charts = all_figures(groups)
+    if folder is not None:
+        save_figures(charts, groups, folder)
+    return charts

@@ -1,0 +1,1 @@
+"""Reading a store: the results, the figures, the page."""

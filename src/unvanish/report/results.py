@@ -1,0 +1,161 @@
+"""What the runs came to: one line a method, over its seeds."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unvanish.core.record import Record, Series
+from unvanish.recipes import METHODS, label
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds, with the sample standard deviation where there are at least two."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> "Spread | None":
+        """`None` where a seed has no such value: a mean over the others would flatter."""
+        numbers = list(values)
+        known = [value for value in numbers if value is not None]
+        if not known or len(known) < len(numbers):
+            return None
+        return cls(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+
+    def format(self, digits: int) -> str:
+        text = f"{self.mean:.{digits}f}"
+        return text if self.std is None else f"{text} ± {self.std:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one method at one length, a seed each."""
+
+    name: str
+    records: tuple[Record, ...]
+
+    @property
+    def first(self) -> Record:
+        return self.records[0]
+
+    @property
+    def title(self) -> str:
+        return METHODS[label(self.first.recipe)][0] if label(self.first.recipe) in METHODS else "recipe of your own"
+
+    @property
+    def changes(self) -> str:
+        return str(self.first.recipe)
+
+    @property
+    def state(self) -> str:
+        states = [record.outcome.state for record in self.records]
+        return states[0] if len(set(states)) == 1 else ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
+
+    @property
+    def last(self) -> Spread | None:
+        return Spread.of(record.outcome.last_val_acc for record in self.records)
+
+    @property
+    def best(self) -> Spread | None:
+        return Spread.of(record.outcome.best_val_acc for record in self.records)
+
+    @property
+    def to_70(self) -> Spread | None:
+        return Spread.of(record.outcome.seconds_to_70 for record in self.records)
+
+    @property
+    def seconds(self) -> float:
+        return sum(record.outcome.seconds for record in self.records)
+
+
+def grouped(records: Iterable[Record]) -> list[Group]:
+    """Groups in the published order, then recipes of one's own; lengths are named only where they differ."""
+    groups: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        groups.setdefault((label(record.recipe), record.recipe.epochs), []).append(record)
+    several = len({epochs for _, epochs in groups}) > 1
+    order = list(METHODS)
+
+    def place(key: tuple[str, int]) -> tuple[int, str, int]:
+        name, epochs = key
+        return (order.index(name) if name in order else len(order), name, epochs)
+
+    return [
+        Group(
+            f"{name}, {epochs} epochs" if several else name,
+            tuple(sorted(groups[name, epochs], key=lambda record: record.recipe.seed)),
+        )
+        for name, epochs in sorted(groups, key=place)
+    ]
+
+
+def hidden(series: Series) -> np.ndarray:
+    """The values at the hidden layers, [S, L−1]: the output layer is the last."""
+    return series.values[:, :-1]
+
+
+def attenuation(record: Record, step: int) -> float | None:
+    """Backward signal at the first hidden layer over that at the last one there, at a measured step.
+
+    Step 0 is the initialisation, −1 the end. `None` where fewer than two layers have one.
+    """
+    series = record.series["backward_signal"]
+    if not series.steps:
+        return None
+    values = hidden(series)[step]
+    there = values[np.isfinite(values)]
+    if len(there) < 2 or there[-1] == 0:
+        return None
+    return float(there[0] / there[-1])
+
+
+def as_factor(value: float | None) -> str:
+    """How an attenuation reads best.
+
+    >>> as_factor(1 / 118_000), as_factor(1.25), as_factor(0.0), as_factor(None)
+    ('1/118,000', '× 1.2', '0', '–')
+    """
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    if value >= 0.95:
+        return f"× {value:,.1f}" if value < 1000 else f"× {value:.2g}"
+    inverse = 1 / value
+    return f"1/{inverse:.1f}" if inverse < 10 else f"1/{float(f'{inverse:.3g}'):,.0f}"
+
+
+COLUMNS = (
+    "method",
+    "what it changes",
+    "val acc, last",
+    "best",
+    "s to 70 %",
+    "signal at start",
+    "at the end",
+    "state",
+)
+
+
+def table(groups: Sequence[Group]) -> list[tuple[str, ...]]:
+    """The results, as text by `COLUMNS`."""
+    rows = []
+    for group in groups:
+        rows.append(
+            (
+                group.name,
+                f"{group.title}: {group.changes}" if group.first.recipe.remedies else "nothing",
+                group.last.format(4) if group.last else "–",
+                group.best.format(4) if group.best else "–",
+                group.to_70.format(0) if group.to_70 else "–",
+                as_factor(attenuation(group.first, 0)),
+                as_factor(attenuation(group.first, -1)),
+                group.state,
+            )
+        )
+    return rows

@@ -1,0 +1,32 @@
+"""What the system says of a disk, turned into what the user can do."""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy.exc import DatabaseError
+
+from unvanish.core.errors import StoreError
+
+
+@contextmanager
+def in_sentences(folder: Path | None) -> Iterator[None]:
+    """Raise `StoreError` in place of what the disk or the database raises."""
+    try:
+        yield
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        raise StoreError(_sentence(folder, str(getattr(error, "orig", error)))) from error
+    except OSError as error:
+        raise StoreError(_sentence(folder, error.strerror or str(error), error.errno)) from error
+
+
+def _sentence(folder: Path | None, reason: str, code: int | None = None) -> str:
+    if code in (errno.ENOSPC, errno.EDQUOT) or "full" in reason:
+        return f"no room left on the disk of {folder}; make room and run the same command again: it goes on from there"
+    if code in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly" in reason or "unable to open" in reason:
+        return f"{folder} cannot be written to or read ({reason}); name another folder with --store"
+    if "not a database" in reason or "malformed" in reason:
+        return f"{folder} is not an intact store ({reason}); name another folder with --store"
+    return f"the store in {folder} failed: {reason}"

@@ -1,0 +1,29 @@
+"""Shared by all tests: real data, one thread, a small recipe."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+import unvanish as uv
+from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
+from unvanish.engine.process import reproducible_process
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+
+
+@pytest.fixture(scope="session")
+def data() -> FashionMNIST:
+    return fashion_mnist()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with reproducible_process():
+        yield
+
+
+@pytest.fixture
+def small() -> uv.Recipe:
+    """A quick recipe: 3 × 16 on the first 1,024 images."""
+    return uv.baseline(hidden=(16, 16, 16), epochs=2, samples=1024)

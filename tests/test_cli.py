@@ -1,0 +1,151 @@
+"""The command line as a user meets it: real processes, their output and their exit codes."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import unvanish as uv
+
+CLI = [sys.executable, "-m", "unvanish"]
+WIDE = os.environ | {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
+
+
+def cli(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    command = [*CLI, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=WIDE, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """What `unvanish reproduce baseline 5 --epochs 2 --seeds 42,43` leaves."""
+    folder = tmp_path_factory.mktemp("cli") / "store"
+    done = cli("reproduce", "baseline", "skip-connection", "--epochs", 2, "--seeds", "42,43", "--store", folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == str(folder / "report.html")
+    assert "val acc, last" in lines[0]
+    assert [line.split()[0] for line in lines[1:-1] if not line.startswith(" ")] == ["baseline", "5"]
+    assert " ± " in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    assert done.stderr.count("finished after") == 4
+    return folder
+
+
+def test_the_same_command_again_trains_nothing(store):
+    again = cli("reproduce", "baseline", "5", "--epochs", 2, "--seeds", "42,43", "--store", store)
+    assert again.stderr.count("known already") == 4
+    assert "finished" not in again.stderr
+
+
+def test_quiet_prints_the_path_only(store, tmp_path):
+    page = tmp_path / "page.html"
+    quiet = cli("reproduce", "5", "--epochs", 2, "--store", store, "--report", page, "--quiet")
+    assert (quiet.stdout, quiet.stderr, quiet.returncode) == (f"{page}\n", "", 0)
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_runs_lists_and_show_shows(store):
+    listed = cli("runs", "--store", store)
+    assert listed.returncode == 0
+    assert len(listed.stdout.splitlines()) == 5
+    digest = uv.method("5", epochs=2, seed=43).digest()
+    assert digest[:12] in listed.stdout
+    shown = cli("show", digest[:8], "--store", store)
+    for words in ("skips 1→3, 4→7", "seed 43", "SGD, lr=0.01", "gradient flow at initialisation", "backward_signal"):
+        assert words in shown.stdout
+    several = cli("show", "5", "--store", store)
+    assert several.returncode == 1
+    assert "stands for 2 runs" in several.stderr
+
+
+def test_export_has_one_row_an_epoch(store, tmp_path):
+    cli("export", "--to", tmp_path / "curves.csv", "--store", store)
+    with (tmp_path / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "method", "seed", "stage", "epoch", "train_loss", "train_acc", "val_loss", "val_acc", "seconds",
+    ]  # fmt: skip
+    assert len(rows) == 2 * 2 * 2
+    assert {(row["method"], row["seed"], row["epoch"]) for row in rows} == {
+        (method, seed, epoch) for method in ("baseline", "5") for seed in ("42", "43") for epoch in ("1", "2")
+    }
+
+
+def test_export_layers_to_a_pipe(store):
+    layers = cli("export", "5", "--layers", "--to", "-", "--store", store).stdout.splitlines()
+    header = layers[0].split(",")
+    assert header[:6] == ["method", "seed", "stage", "epoch", "layer", "backward_signal"]
+    assert len(layers) == 1 + 2 * 3 * 8  # seeds × (start + epochs) × layers
+    first = dict(zip(header, layers[1].split(","), strict=True))
+    assert first["layer"] == "hidden1"
+    assert 0 < float(first["backward_signal"]) < 1e-3
+
+
+def test_a_closed_pipe_is_no_error(store):
+    piped = subprocess.run(
+        f"{sys.executable} -m unvanish export --layers --to - --store {store} | head -1",
+        shell=True, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert piped.stdout.startswith("method,seed")
+    assert piped.stderr == ""
+
+
+def test_report_is_rebuilt_from_the_store_alone(store, tmp_path):
+    page, figures = tmp_path / "again.html", tmp_path / "figures"
+    built = cli("report", "--store", store, "--to", page, "--figures", figures)
+    assert built.stdout == f"{page}\n"
+    names = {path.name for path in figures.iterdir()}
+    assert {"accuracy.svg", "accuracy.png", "depth-start.svg", "gradient-5.png", "loss.svg"} <= names
+    assert (figures / "accuracy.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (figures / "depth-start.svg").read_text()
+
+
+def test_data_says_where_it_lies():
+    found = cli("data")
+    assert [Path(line).name for line in found.stdout.splitlines()] == [
+        "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
+    ]  # fmt: skip
+    assert all(Path(line).exists() for line in found.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["reproduce", "7"], "no method or remedy is called '7'"),
+        (["reproduce", "skip-conection"], "did you mean 'skip-connection'?"),
+        (["reproduce", "--epochs", "0"], "--epochs"),
+        (["reproduce", "--epochs", "3", "--published"], "leave --epochs out"),
+        (["reproduce", "--seeds", "a,b"], "--seeds takes whole numbers"),
+        (["reproduce", "--sedes", "1"], "--seeds"),
+        (["reproduce", "5", "--device", "gpu0"], "device 'gpu0'"),
+        (["nothing"], "No such command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_ends_with_2_and_a_sentence(words, sentence, tmp_path):
+    refused = cli(*words, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert sentence in " ".join(refused.stderr.replace("│", " ").split())
+    assert "Traceback" not in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_store_is_a_sentence(tmp_path):
+    for command in (["runs"], ["show", "5"], ["export", "--to", "-"], ["report"]):
+        refused = cli(*command, cwd=tmp_path)
+        assert refused.returncode == 1
+        assert "holds no store yet" in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["", "reproduce", "runs", "show", "export", "report", "data"])
+def test_help_teaches(command):
+    helped = cli(*command.split(), "--help")
+    assert helped.returncode == 0
+    assert "Usage: unvanish" in helped.stdout
+    if command in ("reproduce", "show", "export"):
+        assert "Example" in helped.stdout

@@ -1,0 +1,114 @@
+"""What every remedy promises, on every kind of network. No remedy is named here."""
+
+import itertools
+from contextlib import suppress
+
+import pytest
+import torch
+
+import unvanish as uv
+from nets import CASES, fingerprint
+from unvanish.core.remedy import Remedy
+from unvanish.core.stages import stage_network
+from unvanish.core.structure import quiet_forward
+from unvanish.remedies import ALL
+
+REFUSALS = (uv.NothingToDo, uv.RecipeError)
+REMEDIES = [remedy() for remedy in ALL]
+by_kind = pytest.mark.parametrize("remedy", REMEDIES, ids=lambda remedy: remedy.kind)
+by_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+@by_kind
+@by_case
+def test_it_applies_to_any_network_of_seven_blocks(remedy, case):
+    before = case.setup()
+    after = remedy.apply(before)
+    assert fingerprint(after) != fingerprint(before)
+
+
+@by_kind
+@by_case
+def test_applying_changes_a_copy_only(remedy, case):
+    setup = case.setup()
+    before = fingerprint(setup)
+    with suppress(*REFUSALS):
+        remedy.apply(setup)
+    assert fingerprint(setup) == before
+
+
+@by_kind
+@by_case
+def test_applying_draws_no_random_numbers(remedy, case):
+    setup = case.setup()
+    state = torch.get_rng_state()
+    remedy.apply(setup)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@by_kind
+@by_case
+def test_the_forward_pass_keeps_its_shape(remedy, case):
+    setup = case.setup()
+    after = remedy.apply(setup)
+    assert after.model(setup.example).shape == setup.model(setup.example).shape
+
+
+@by_kind
+@by_case
+def test_every_stage_trains_what_it_says(remedy, case):
+    setup = remedy.apply(case.setup())
+    for stage in setup.stages:
+        network = stage_network(setup, setup.model, stage)
+        network(setup.example).sum().backward()
+        moving = {name for name, p in network.named_parameters() if p.grad is not None}
+        frozen = [name for block in setup.blocks[: stage.frozen] for name in block]
+        assert moving
+        assert not any(name == f or name.startswith(f"{f}.") for name in moving for f in frozen)
+
+
+@by_kind
+def test_json_there_and_back(remedy):
+    data = remedy.dump()
+    assert data["kind"] == remedy.kind
+    assert Remedy.load(data) == remedy
+    recipe = uv.baseline().with_remedies(remedy)
+    again = uv.Recipe.model_validate_json(recipe.model_dump_json())
+    assert again == recipe
+    assert again.digest() == recipe.digest() != uv.baseline().digest()
+
+
+@by_kind
+def test_applied_twice_it_refuses_in_a_sentence_or_still_runs(remedy):
+    setup = remedy.apply(CASES[0].setup())
+    try:
+        again = remedy.apply(setup)
+    except REFUSALS as refusal:
+        assert_sentence(refusal)
+    else:
+        quiet_forward(again.model, again.example)
+
+
+@pytest.mark.parametrize(("first", "second"), itertools.permutations(REMEDIES, 2), ids=lambda remedy: remedy.kind)
+@by_case
+def test_ordered_pairs_compose_or_say_why_not(first, second, case):
+    setup = first.apply(case.setup())
+    try:
+        both = second.apply(setup)
+    except REFUSALS as refusal:
+        assert_sentence(refusal)
+    else:
+        quiet_forward(both.model, both.example)
+        both.optimizer(both.model.parameters())
+
+
+@by_kind
+def test_it_says_why_it_works_and_where_it_fails(remedy):
+    reason = type(remedy).reason()
+    assert "Contraindications:" in reason
+    assert "\n    " in reason  # an equation
+    assert str(remedy)
+
+
+def assert_sentence(error: Exception) -> None:
+    assert len(str(error).split()) >= 4

@@ -1,0 +1,214 @@
+"""The store: what goes in comes out, one writer, many readers, nothing corrupt, nothing unpickled."""
+
+import ast
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import unvanish as uv
+from unvanish.core.progress import Chunk
+from unvanish.runner import header, training
+from unvanish.store.tables import wal_is_safe
+
+CPU = torch.device("cpu")
+SOURCES = Path(uv.__file__).parent
+
+
+def test_a_run_comes_back_as_it_was(small, tmp_path):
+    in_memory = uv.run(small)
+    kept = uv.run(small, store=tmp_path)
+    read = uv.Store.reader(tmp_path).record(small.digest())
+    for record in (kept, read):
+        assert record.recipe == small
+        assert [r.val_loss for r in record.epochs] == [r.val_loss for r in in_memory.epochs]
+        for name, series in in_memory.series.items():
+            np.testing.assert_array_equal(record.series[name].values, series.values)
+        assert all(torch.equal(record.weights[k], w) for k, w in in_memory.weights.items())
+    assert read.outcome.state == "finished"
+    assert read.environment["torch"] == torch.__version__
+
+
+def test_the_weights_are_an_ordinary_safetensors_file(small, tmp_path):
+    from safetensors.torch import load_file
+
+    record = uv.run(small, store=tmp_path)
+    (file,) = (tmp_path / "weights").iterdir()
+    model = small.setup().model
+    model.load_state_dict(load_file(file))
+    assert all(torch.equal(value, record.weights[name]) for name, value in model.state_dict().items())
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+def test_a_finished_recipe_is_not_trained_again_unless_fresh(small, tmp_path):
+    seen = []
+    uv.run(small, store=tmp_path)
+    uv.run(small, store=tmp_path, on_epoch=seen.append)
+    assert seen == []
+    uv.run(small, store=tmp_path, fresh=True, on_epoch=seen.append)
+    assert len(seen) == 2
+
+
+def test_an_interrupted_run_goes_on(small, tmp_path):
+    digest = small.digest()
+
+    with uv.Store.writer(tmp_path) as store:
+        from unvanish.data.fashion_mnist import fashion_mnist
+
+        store.begin(small, header(small, CPU))
+        for item in training(small, fashion_mnist(), CPU, stop=lambda: True):
+            if isinstance(item, Chunk):
+                store.add(digest, item)
+    assert uv.Store.reader(tmp_path).record(digest).outcome.state == "unfinished"
+    seen = []
+    record = uv.run(small, store=tmp_path, on_epoch=seen.append)
+    assert [row.epoch for row in seen] == [2]
+    assert [row.epoch for row in record.epochs] == [1, 2]
+
+
+def test_a_second_writer_is_refused_in_a_sentence(small, tmp_path):
+    script = f"import unvanish as uv\nwith uv.Store.writer({str(tmp_path)!r}): pass"
+    with uv.Store.writer(tmp_path):
+        second = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert second.returncode == 1
+    assert f"another unvanish (process {os.getpid()}) is writing to {tmp_path}" in second.stderr
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_others_read_while_one_writes(small, tmp_path):
+    seen = []
+    with uv.Store.writer(tmp_path) as store:
+        from unvanish.data.fashion_mnist import fashion_mnist
+
+        store.begin(small, header(small, CPU))
+        for item in training(small, fashion_mnist(), CPU, stop=lambda: False):
+            if isinstance(item, Chunk):
+                store.add(small.digest(), item)
+            seen.append(uv.Store.reader(tmp_path).summaries()[0].outcome.state)
+    assert seen == ["unfinished", "unfinished", "finished"]
+
+
+def test_a_reader_that_does_not_let_go_only_delays_the_writer(small, tmp_path, caplog):
+    with uv.Store.writer(tmp_path) as store:
+        start = header(small, CPU)
+        hog = subprocess.Popen(
+            [sys.executable, "-c",
+             "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1]); c.execute('begin');"
+             "c.execute('select * from schema').fetchall(); print('in', flush=True); time.sleep(7)",
+             str(tmp_path / "unvanish.sqlite")], stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert hog.stdout
+        assert hog.stdout.readline() == b"in\n"
+        began = time.monotonic()
+        store.begin(small, start)
+        waited = time.monotonic() - began
+        hog.kill()
+        hog.wait()
+        hog.stdout.close()
+        assert [summary.digest for summary in store.summaries()] == [small.digest()]
+    if not wal_is_safe(sqlite3.sqlite_version_info):
+        assert waited > 4
+        assert "is reading" in caplog.text
+
+
+def test_another_schema_version_is_refused(tmp_path):
+    with uv.Store.writer(tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / "unvanish.sqlite") as connection:
+        connection.execute("update schema set version = 99")
+    connection.close()
+    with pytest.raises(uv.StoreError, match="schema version 99"):
+        uv.Store.reader(tmp_path)
+    with pytest.raises(uv.StoreError, match="schema version 99"), uv.Store.writer(tmp_path):
+        pass
+
+
+def test_what_is_no_store_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(uv.StoreError, match="holds no store yet"):
+        uv.Store.reader(tmp_path)
+    (tmp_path / "unvanish.sqlite").write_bytes(b"something else" * 1000)
+    with pytest.raises(uv.StoreError, match="not an intact store"):
+        uv.Store.reader(tmp_path)
+
+
+def test_left_over_files_of_a_killed_writer_are_removed(small, tmp_path):
+    uv.run(small, store=tmp_path)
+    orphan = tmp_path / "checkpoints" / "0123456789abcdef-1-1.safetensors"
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"half")
+    with uv.Store.writer(tmp_path):
+        assert not orphan.exists()
+    assert len(list((tmp_path / "weights").iterdir())) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system with 1.2 MB of room."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1200k", "tmpfs", mount], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield mount
+    subprocess.run(["umount", "-l", mount], check=True)
+
+
+def test_a_full_disk_is_a_sentence_and_nothing_is_corrupt(small_disk):
+    big = uv.baseline(epochs=1, samples=512)  # its weights take 0.8 MB
+    one, two = big, big.but(seed=1)
+    uv.run(uv.baseline(hidden=(4,), epochs=1, samples=512), store=small_disk)
+    uv.run(one, store=small_disk, epochs=None)
+    with pytest.raises(uv.StoreError, match="no room left"):
+        uv.run(two, store=small_disk)
+    with sqlite3.connect(small_disk / "unvanish.sqlite") as connection:
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+    connection.close()
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    assert uv.run(two, store=small_disk).outcome.state == "finished"
+    assert all(s.outcome.state in ("finished", "unfinished") for s in uv.Store.reader(small_disk).summaries())
+
+
+def test_a_read_only_store_is_read_and_not_written(small, small_disk):
+    uv.run(small, store=small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    try:
+        assert uv.Store.reader(small_disk).record(small.digest()).outcome.state == "finished"
+        with pytest.raises(uv.StoreError, match="cannot be written"):
+            uv.run(small.but(seed=1), store=small_disk)
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+
+
+def test_nothing_in_the_package_unpickles():
+    """No syntax tree under src/ imports or calls what would run code while reading."""
+    banned_modules = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "multiprocessing"}
+    for file in SOURCES.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names = {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names = {(node.module or "").split(".")[0]}
+            else:
+                names = set()
+            assert not names & banned_modules, f"{file}:{node.lineno}"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                call = ast.unparse(node.func)
+                assert call not in {"torch.load", "torch.save"}, f"{file}:{node.lineno}"
+                assert not any(keyword.arg == "allow_pickle" for keyword in node.keywords), f"{file}:{node.lineno}"
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in {"eval", "exec"}, f"{file}:{node.lineno}"
+
+
+def test_a_store_can_be_moved(small, tmp_path):
+    uv.run(small, store=tmp_path / "a")
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    assert uv.Store.reader(tmp_path / "b").record(small.digest()).weights is not None

@@ -1,0 +1,72 @@
+"""Many runs at once: order, failures, several recipes in one store."""
+
+import pytest
+import torch
+
+import unvanish as uv
+from unvanish.study.local import Began, Ended, Known, Went, train_all
+
+CPU = torch.device("cpu")
+
+
+def small(**changes) -> uv.Recipe:
+    return uv.baseline(hidden=(8, 8), samples=512, **{"epochs": 1, **changes})
+
+
+def test_longest_first_and_every_event_in_order(tmp_path):
+    recipes = [small(seed=1), small(seed=2, epochs=4), small(seed=3, epochs=2), small(seed=1)]
+    events = []
+    with uv.Store.writer(tmp_path) as store:
+        train_all(recipes, store, jobs=1, device=CPU, listen=events.append)
+        began = [event.recipe.epochs for event in events if isinstance(event, Began)]
+        assert began == [4, 2, 1]  # and the one that was named twice is trained once
+        assert sum(isinstance(event, Went) for event in events) == 7
+        assert [event.state for event in events if isinstance(event, Ended)] == ["finished"] * 3
+        again = []
+        train_all(recipes, store, jobs=1, device=CPU, listen=again.append)
+        assert all(isinstance(event, Known) for event in again)
+
+
+def test_in_processes_or_in_this_one_the_bits_are_the_same(tmp_path):
+    recipe = small(epochs=3)
+    with uv.Store.writer(tmp_path) as store:
+        train_all([recipe], store, jobs=1, device=CPU)
+        there = store.record(recipe.digest())
+    here = uv.run(recipe)
+    assert [row.val_loss for row in there.epochs] == [row.val_loss for row in here.epochs]
+    assert all(torch.equal(there.weights[name], weight) for name, weight in here.weights.items())
+
+
+def test_a_run_that_fails_is_kept_as_failed_and_the_others_go_on(tmp_path):
+    """More classes in the data than outputs in the net: the loss refuses, in the worker."""
+    broken = small().but(network=uv.MLP(hidden=(8,), classes=3))
+    events = []
+    with uv.Store.writer(tmp_path) as store:
+        train_all([broken, small()], store, jobs=2, device=CPU, listen=events.append)
+        outcome = store.record(broken.digest()).outcome
+        assert outcome.state == "failed"
+        assert "IndexError" in (outcome.error or "")
+        assert store.record(small().digest()).outcome.state == "finished"
+    ended = {event.recipe.digest(): event.state for event in events if isinstance(event, Ended)}
+    assert ended == {broken.digest(): "failed", small().digest(): "finished"}
+
+
+def test_a_worker_that_cannot_start_is_given_up_with_its_last_words(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch today')")
+    with uv.Store.writer(tmp_path / "store") as store:
+        train_all([small()], store, jobs=1, device=CPU)
+        outcome = store.record(small().digest()).outcome
+    assert outcome.state == "failed"
+    assert "died 3 times" in (outcome.error or "")
+    assert "no torch today" in (outcome.error or "")
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam", "Rprop", "ASGD"])
+@pytest.mark.parametrize("activation", ["Tanh", "ELU", "RReLU", "SiLU"])
+def test_any_optimizer_and_activation(optimizer, activation):
+    recipe = uv.baseline(
+        hidden=(12, 7, 9), activation=activation, init_std=None, optimizer=uv.Optimizer(optimizer, 0.01),
+        epochs=1, samples=256, batch=100,
+    )  # fmt: skip
+    assert uv.run(recipe).outcome.state == "finished"
