@@ -121,7 +121,7 @@ def measured(items: list) -> list[str]:
 
 
 def end_weights(items: list) -> list:
-    return [(name, value.numpy().tobytes()) for name, value in unpack(items[-1].weights)[1].items()]
+    return sorted((name, value.numpy().tobytes()) for name, value in unpack(items[-1].weights)[1].items())
 
 
 def weights_equal(a: uv.Record, b: uv.Record) -> bool:

@@ -52,7 +52,7 @@ def test_every_probe_is_what_autograd_says(activation):
     seen = measured(setup, x, y, lr=0.1)
 
     def agree(name, values):
-        np.testing.assert_allclose(seen[name], [float(value) for value in values], rtol=1e-9)
+        np.testing.assert_allclose(seen[name], [value.item() for value in values], rtol=1e-9)
 
     agree("backward_signal", [g.square().mean().sqrt() for g in dz])
     agree("weight_gradient", [g.norm() for g in dw])

@@ -37,7 +37,7 @@ def slope(values: list[float]) -> float:
 def test_larger_weights_bring_the_gradient_back(data):
     lost = slope(flow_at_init(uv.baseline(), data)["backward_signal"])
     kept = slope(flow_at_init(uv.method("1a"), data)["backward_signal"])
-    assert lost == pytest.approx(128**0.5 * 0.05 / 4, rel=0.02)  # √(fan · σ²) · max φ′, near 0
+    assert lost == pytest.approx(128**0.5 * 0.05 / 4, rel=0.05)  # √(fan · σ²) · max φ′, near 0
     assert 0.8 < kept < 1.25
 
 
@@ -89,7 +89,7 @@ def test_activations_are_separate_modules():
         (lambda: uv.baseline().with_remedies(uv.TrainSomeLayers((4, 4))), "deeper than the network of 7"),
         (lambda: uv.baseline().with_remedies(uv.TrainSomeLayers((2, 2))), "leave 3 of 7 out"),
         (lambda: uv.Setup.of(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(1, 4)), "at least a hidden"),
-        (lambda: uv.method("4c"), "did you mean"),
+        (lambda: uv.method("4c"), "there are baseline, 1a, 1b"),
         (lambda: uv.Stage(depth=8) and uv.baseline().but(sead=1), "sead"),
     ],
 )  # fmt: skip
@@ -129,7 +129,7 @@ def test_contraindication_adam_stands_still_where_gradients_come_near_its_epsilo
 def test_adam_moves_small_gradients_as_far_as_large_ones(data):
     record = uv.run(uv.method("3", epochs=1, samples=2048))
     ratios = record.series["update_ratio"].values[0]
-    assert ratios[0] > 0.01  # SGD's at the same layer: under 1e-7
+    assert ratios[0] > 1e-3  # SGD's at the same layer: under 1e-7
     assert uv.run(uv.baseline(epochs=1, samples=2048)).series["update_ratio"].values[0][0] < 1e-6
 
 

@@ -89,7 +89,7 @@ def test_applied_twice_it_refuses_in_a_sentence_or_still_runs(remedy):
         quiet_forward(again.model, again.example)
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.permutations(REMEDIES, 2), ids=lambda remedy: remedy.kind)
+@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(REMEDIES, 2)), ids=lambda remedy: remedy.kind)
 @by_case
 def test_ordered_pairs_compose_or_say_why_not(first, second, case):
     setup = first.apply(case.setup())

@@ -111,7 +111,7 @@ def test_a_diverged_run_is_a_result_in_it():
     record = made_up()
     nan = float("nan")
     rows = (*record.epochs[:1], Epoch(1, 2, nan, 0.1, nan, 0.1, 1.0))
-    gone = Record(record.recipe, {}, rows, record.series, Outcome.of(list(rows), "diverged"))
+    gone = Record(record.recipe, {"device": "cpu"}, rows, record.series, Outcome.of(list(rows), "diverged"))
     groups = grouped([gone])
     assert table(groups)[0][-1] == "diverged"
     assert "diverged" in page(groups, all_figures(groups))

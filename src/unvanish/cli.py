@@ -43,7 +43,7 @@ def main() -> None:
     """The entry point. A reader that closes the pipe early (`| head`) is not an error."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        app()
+        app(prog_name="unvanish")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)

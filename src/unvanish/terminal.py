@@ -34,12 +34,12 @@ class StudyProgress:
         digest, name = event.recipe.digest(), _title(event.recipe)
         match event:
             case Known():
-                self.console.print(f"  {name}  known already")
+                self._say(f"  {name}  known already")
             case Began(recipe, done):
                 self.began[digest] = (time.monotonic(), done)
                 total = sum(recipe.stage_epochs())
                 if done and digest not in self.tasks:
-                    self.console.print(f"  {name}  goes on after {done} epochs")
+                    self._say(f"  {name}  goes on after {done} epochs")
                 if self.progress and digest not in self.tasks:
                     self.tasks[digest] = self.progress.add_task(
                         name, total=total, completed=done, acc="", rate="", left=""
@@ -47,12 +47,15 @@ class StudyProgress:
             case Went(_, row):
                 self._advance(digest, row.val_acc)
             case Died(_, reason):
-                self.console.print(f"  {name}  lost its worker ({reason}); goes on from its last checkpoint")
+                self._say(f"  {name}  lost its worker ({reason}); goes on from its last checkpoint")
             case Ended(recipe, state, error):
                 if self.progress and digest in self.tasks:
                     self.progress.remove_task(self.tasks.pop(digest))
                 seconds = time.monotonic() - self.began.get(digest, (time.monotonic(), 0))[0]
-                self.console.print(f"  {name}  {state} after {seconds:.0f} s{': ' + error if error else ''}")
+                self._say(f"  {name}  {state} after {seconds:.0f} s{': ' + error if error else ''}")
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True)
 
     def _advance(self, digest: str, accuracy: float) -> None:
         if not self.progress or digest not in self.tasks:

@@ -4,7 +4,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unvanish.core.activations import is_activation
 from unvanish.core.probe import Region
@@ -22,7 +22,7 @@ class Site:
     """One layer of a network. `activation` is `None` at the output and where a block has no such module."""
 
     index: int
-    weight: nn.Parameter
+    weight: Tensor
     layer: nn.Module
     activation: nn.Module | None
     region: Region
@@ -60,7 +60,7 @@ def live_region(activation: nn.Module) -> Region:
     module = copy.deepcopy(activation).cpu()
     z = torch.arange(-20_000, 20_001).div(1000).requires_grad_()  # 0.001 apart, 0 exactly among them
     with torch.random.fork_rng(devices=[]), torch.enable_grad():  # RReLU draws its slope
-        (slope,) = torch.autograd.grad(module(z).sum(), z)
+        (slope,) = torch.autograd.grad(module(z * 1).sum(), z)  # an in-place one may not change a leaf
     alive = torch.nonzero(slope.abs() >= FLAT * slope.abs().max()).flatten()
     grid, first, last = z.detach(), int(alive[0]), int(alive[-1])
     return Region(

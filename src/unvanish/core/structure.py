@@ -57,9 +57,11 @@ def output_shapes(model: nn.Module, names: list[str], example: Tensor) -> list[t
     model = copy.deepcopy(model)
     shapes: dict[str, tuple[int, ...]] = {}
     for name in names:
-        model.get_submodule(name).register_forward_hook(
-            lambda _module, _args, out, name=name: shapes.__setitem__(name, tuple(out.shape[1:]))
-        )
+
+        def note(_module: nn.Module, _args: tuple, out: Tensor, name: str = name) -> None:
+            shapes[name] = tuple(out.shape[1:])
+
+        model.get_submodule(name).register_forward_hook(note)
     quiet_forward(model, example)
     return [shapes[name] for name in names]
 

@@ -142,7 +142,7 @@ def _read_from(folder: Path, name: str) -> bytes:
 def _download(url: str, workshop: Path) -> bytes:
     pooch.get_logger().setLevel("WARNING")
     downloader = pooch.HTTPDownloader(timeout=MIRROR_TIMEOUTS_S)
-    path = pooch.retrieve(url, known_hash=None, fname=None, path=workshop, downloader=downloader)
+    path = pooch.retrieve(url, known_hash=None, path=workshop, downloader=downloader)  # pyright: ignore[reportArgumentType]
     return gzip.decompress(Path(path).read_bytes())
 
 

@@ -86,6 +86,8 @@ class Flow:
         """Probes × L, on the device; NaN where nothing was seen."""
         nan = torch.tensor(float("nan"), device=self.sites[0].weight.device)
         means = {key: torch.stack(values).mean() for key, values in self._seen.items()}
+        if not self.names:
+            return torch.empty(0, self.layers)
         rows = [[means.get((name, index), nan) for index in range(self.layers)] for name in self.names]
         return torch.stack([torch.stack(row) for row in rows])
 

@@ -81,7 +81,7 @@ class NormalizeInside(Remedy):
             return Standardize()
         if isinstance(layer, nn.Linear) and len(shape) > 1:
             raise RecipeError("batch norm after a Linear over sequences would mix positions; use a layer norm there")
-        return BATCH_NORMS[len(shape)](shape[0], affine=self.learned, track_running_stats=self.learned)
+        return BATCH_NORMS[len(shape)](next(iter(shape)), affine=self.learned, track_running_stats=self.learned)
 
     def __str__(self) -> str:
         if self.how == "standardize":

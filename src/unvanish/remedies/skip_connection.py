@@ -44,8 +44,9 @@ class Source(nn.Module):
         self.block, self.wire = block, wire
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        self.wire.value = self.block(*args, **kwargs)
-        return self.wire.value
+        out: Tensor = self.block(*args, **kwargs)
+        self.wire.value = out
+        return out
 
 
 @final

@@ -101,5 +101,5 @@ def _without_schema_noise(spec: dict[str, Any]) -> dict[str, Any]:
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, so that no browser has to fetch them."""
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    bundle = vl_convert.javascript_bundle(vl_version=version)
+    bundle = vl_convert.javascript_bundle(vl_version=version)  # pyright: ignore[reportCallIssue]  (it is optional)
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")

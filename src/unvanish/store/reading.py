@@ -6,14 +6,16 @@ import numpy as np
 from sqlalchemy import Connection, Row, select
 
 from unvanish.core.record import Epoch, Outcome, Series
-from unvanish.store.tables import epochs, flow
+from unvanish.store.tables import FIGURES, epochs, flow
 
 
 def read_epochs(connection: Connection, digest: str) -> list[Epoch]:
     rows = connection.execute(select(epochs).where(epochs.c.digest == digest).order_by(epochs.c.stage, epochs.c.epoch))
     return [
-        Epoch(**{name: math.nan if value is None else value for name, value in row.items() if name != "digest"})
-        for row in rows.mappings()
+        Epoch(
+            row.stage, row.epoch, *(math.nan if getattr(row, name) is None else getattr(row, name) for name in FIGURES)
+        )
+        for row in rows
     ]
 
 

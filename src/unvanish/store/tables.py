@@ -82,10 +82,12 @@ def _of_a_run(name: str, *columns: Column) -> Table:
     return Table(name, metadata, run, stage, epoch, *columns, sqlite_with_rowid=False)
 
 
+FIGURES = ("train_loss", "train_acc", "val_loss", "val_acc", "seconds")
+
 # A NaN loss is stored as NULL, which is what SQLite makes of it.
 epochs = _of_a_run(
     "epochs",
-    *(Column(name, Float) for name in ("train_loss", "train_acc", "val_loss", "val_acc", "seconds")),
+    *(Column(name, Float) for name in FIGURES),
 )
 
 flow = _of_a_run(

@@ -115,6 +115,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
+            bufsize=0,
             env=os.environ | threads,
             process_group=0,  # the terminal's Ctrl-C is the parent's affair
         )
@@ -193,7 +194,7 @@ class _Team:
     def _hear(self, timeout: float | None, *, replace: bool = True) -> None:
         for key, _ in self.selector.select(timeout):
             worker: _Worker = key.data
-            message = receive(worker.stdout)  # type: ignore[arg-type]
+            message = receive(worker.stdout)
             if message is None:
                 self._gone(worker, replace)
             else:

@@ -23,7 +23,7 @@ from unvanish.study.frames import receive, send
 
 
 def main() -> None:
-    results = os.fdopen(os.dup(1), "wb")
+    results = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not get between the messages
     jobs = os.fdopen(0, "rb", buffering=0)
 
@@ -38,7 +38,7 @@ def main() -> None:
     except UnvanishError as error:
         sys.exit(str(error))
     with reproducible_process():
-        while (job := receive(jobs)) is not None:  # type: ignore[arg-type]
+        while (job := receive(jobs)) is not None:
             _do(job, data, send_back)
 
 
