@@ -34,7 +34,7 @@ def layer_names(setup: Setup) -> tuple[str, ...]:
 
 
 def find_sites(setup: Setup, network: nn.Module) -> list[Site]:
-    """The sites of one stage's network; a block that is passed through has none."""
+    """The sites of one stage's network; a block that is passed through or frozen has none."""
     places: tuple[Block, ...] = (*setup.blocks, (setup.output,))
     sites = (_site(index, network, block) for index, block in enumerate(places))
     return [site for site in sites if site is not None]
@@ -44,7 +44,7 @@ def _site(index: int, network: nn.Module, block: Block) -> Site | None:
     inside = [module for _, module in modules_in(network, block)]
     layers = [module for module in inside if isinstance(module, WEIGHT_LAYERS)]
     activations = [module for module in inside if is_activation(module)]
-    if not layers:
+    if not layers or not layers[0].weight.requires_grad:
         return None
     activation = activations[-1] if activations else None
     region = live_region(activation) if activation else EVERYWHERE

@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from unvanish.core.sites import find_sites, layer_names
 from unvanish.core.stages import set_training_mode, stage_network
 from unvanish.data.batches import draw_base_seed, epoch_order
 from unvanish.data.fashion_mnist import FashionMNIST, Images, scaled
+from unvanish.engine.chain import chain_of, frozen_prefix
 from unvanish.engine.checkpoint import Checkpoint, capture, restore
 from unvanish.engine.flow import Flow, Schedule, to_host
+from unvanish.engine.step import Step, step_for
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,7 @@ def train(
     base = setup.model.to(device)
     if start:
         base.load_state_dict(start.base)
-    train_images, test_images = data.train.to(device), data.test.to(device)
-    test_pixels = scaled(test_images.pixels_ND)
+    data = FashionMNIST(data.train.to(device), data.test.to(device))
     network, state = base, "finished"
 
     for number, stage in enumerate(setup.stages, start=1):
@@ -80,19 +81,21 @@ def train(
         if start and number == start.stage:
             restore(start, network, optimizer)
             done = start.epoch
+        set_training_mode(setup, network, stage)
+        part = _trained_part(network, data, plan.batch)
+        step = step_for(part.network, setup.loss)
         flow = Flow(find_sites(setup, network), probes, schedule, layers=len(layer_names(setup)))
 
         for epoch in range(done + 1, stage.epochs(plan.epochs) + 1):
             began = time.perf_counter()
             measured: dict[int, np.ndarray] = {}
             set_training_mode(setup, network, stage)
-            train_loss, train_acc, at_start = _train_epoch(
-                network, optimizer, setup.loss, train_images, plan.batch, flow
-            )
+            train_loss, train_acc, at_start = _train_epoch(step, optimizer, part.data.train, plan.batch, flow)
             if epoch == 1:
                 measured[0] = to_host(at_start)
             measured[epoch] = to_host(flow.take())
-            val_loss, val_acc = _evaluate(network, setup.loss, test_pixels, test_images.labels_N, plan.batch)
+            network.eval()
+            val_loss, val_acc = _evaluate(part.network, setup.loss, part.data.test, plan.batch)
             row = Epoch(
                 stage=number,
                 epoch=epoch,
@@ -113,13 +116,35 @@ def train(
     yield Ended(state, network.state_dict())
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What a stage really trains, and on what: behind a frozen prefix, its output stands in for the images."""
+
+    network: nn.Module
+    data: FashionMNIST
+
+
+def _trained_part(network: nn.Module, data: FashionMNIST, batch: int) -> _Part:
+    chain = chain_of(network)
+    cut = frozen_prefix(chain) if chain else 0
+    if chain is None or cut == 0:
+        scaled_test = replace(data.test, pixels_ND=scaled(data.test.pixels_ND))  # once, not every epoch
+        return _Part(network, replace(data, test=scaled_test))
+    prefix = nn.Sequential(*chain[:cut])
+    return _Part(
+        nn.Sequential(*chain[cut:]),
+        FashionMNIST(_passed(data.train, prefix, batch), _passed(data.test, prefix, batch)),
+    )
+
+
+@torch.no_grad()
+def _passed(images: Images, prefix: nn.Module, batch: int) -> Images:
+    features = [prefix(scaled(pixels_BD)) for pixels_BD in images.pixels_ND.split(batch)]
+    return replace(images, pixels_ND=torch.cat(features))
+
+
 def _train_epoch(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss_of: Loss,
-    images: Images,
-    batch: int,
-    flow: Flow,
+    step: Step, optimizer: torch.optim.Optimizer, images: Images, batch: int, flow: Flow
 ) -> tuple[float, float, Tensor]:
     """One pass over the images: mean of the batch losses, accuracy, and the flow of the very first step."""
     device = images.labels_N.device
@@ -127,39 +152,33 @@ def _train_epoch(
     correct = torch.zeros((), dtype=torch.int64, device=device)
     at_start = torch.empty(0)
     batches = epoch_order(len(images)).to(device).split(batch)
-    for step, picked_B in enumerate(batches):
-        x_BD = scaled(images.pixels_ND[picked_B])
-        y_B = images.labels_N[picked_B]
-        flow.before_step(step)
-        output = network(x_BD)
-        loss = loss_of(output, y_B)
-        optimizer.zero_grad()
-        loss.backward()
+    for number, picked_B in enumerate(batches):
+        x_BD, y_B = images.batch(picked_B)
+        flow.begin(number)
+        loss, output = step.gradients(x_BD, y_B, flow)
         flow.after_backward()
         optimizer.step()
         flow.after_update()
-        if step == 0:
+        if number == 0:
             at_start = flow.first()
-        loss_sum += loss.detach()
+        loss_sum += loss
         correct += (output.argmax(1) == y_B).sum()
     return loss_sum.item() / len(batches), correct.item() / len(images), at_start
 
 
 @torch.no_grad()
-def _evaluate(
-    network: nn.Module, loss_of: Loss, pixels_ND: Tensor, labels_N: Tensor, batch: int
-) -> tuple[float, float]:
+def _evaluate(network: nn.Module, loss_of: Loss, images: Images, batch: int) -> tuple[float, float]:
     """Mean of the batch losses, and accuracy, on the test images in order."""
     draw_base_seed()  # the unshuffled loader's
-    network.eval()
-    loss_sum = torch.zeros((), dtype=torch.float64, device=pixels_ND.device)
-    correct = torch.zeros((), dtype=torch.int64, device=pixels_ND.device)
-    batches = list(zip(pixels_ND.split(batch), labels_N.split(batch), strict=True))
+    device = images.labels_N.device
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    batches = list(zip(images.pixels_ND.split(batch), images.labels_N.split(batch), strict=True))
     for x_BD, y_B in batches:
         output = network(x_BD)
         loss_sum += loss_of(output, y_B)
         correct += (output.argmax(1) == y_B).sum()
-    return loss_sum.item() / len(batches), correct.item() / len(labels_N)
+    return loss_sum.item() / len(batches), correct.item() / len(images)
 
 
 def _carry_over(network: nn.Module, base: nn.Module, output: str) -> None:

@@ -12,55 +12,16 @@ float32; beyond about ten skips, normalise or gate them.
 """
 
 from dataclasses import replace
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
 
 from unvanish.core.errors import NothingToDo, RecipeError
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.structure import output_shapes
 from unvanish.core.surgery import replaced
-
-
-@final
-class Wire:
-    """Carries one tensor from a `Source` to its `Sum` within a forward pass. A copy of it starts empty."""
-
-    def __init__(self) -> None:
-        self.value: Tensor | None = None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Wire":
-        return memo.setdefault(id(self), Wire())
-
-
-@final
-class Source(nn.Module):
-    """A block whose output is also put on a wire."""
-
-    def __init__(self, block: nn.Module, wire: Wire) -> None:
-        super().__init__()
-        self.block, self.wire = block, wire
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        out: Tensor = self.block(*args, **kwargs)
-        self.wire.value = out
-        return out
-
-
-@final
-class Sum(nn.Module):
-    """A block to whose output what comes over the wire is added."""
-
-    def __init__(self, block: nn.Module, wire: Wire) -> None:
-        super().__init__()
-        self.block, self.wire = block, wire
-
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        carried, self.wire.value = self.wire.value, None
-        assert carried is not None, "the block at the start of the skip did not run before the one at its end"
-        return self.block(*args, **kwargs) + carried
+from unvanish.core.wiring import Add, Put, Then, Wire
 
 
 @final
@@ -97,8 +58,8 @@ class SkipConnection(Remedy):
             model = replaced(
                 model,
                 {
-                    ends[a - 1]: lambda block, wire=wire: Source(block, wire),
-                    ends[b - 1]: lambda block, wire=wire: Sum(block, wire),
+                    ends[a - 1]: lambda block, wire=wire: Then(block, Put(wire)),
+                    ends[b - 1]: lambda block, wire=wire: Then(block, Add(wire)),
                 },
             )
         return replace(setup, model=model)

@@ -1,0 +1,68 @@
+"""A network as the chain of its leaf modules, where it is one: what the fast step and frozen prefixes work on."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from unvanish.core.activations import is_activation
+from unvanish.core.structure import DROPOUTS, WEIGHT_LAYERS
+from unvanish.core.wiring import Add, Put, Then
+
+
+def chain_of(network: nn.Module) -> list[nn.Module] | None:
+    """The leaf modules in the order in which they run, each on the output of the one before.
+
+    `None` where that is not known from the modules alone: a `forward` of its own around others, a leaf
+    that runs twice, or hooks.
+    """
+    chain = _leaves(network)
+    if chain is None or len(set(map(id, chain))) < len(chain):
+        return None
+    return None if any(_hooked(module) for module in network.modules()) else chain
+
+
+def _leaves(module: nn.Module) -> list[nn.Module] | None:
+    children = list(module.children())
+    if not children:
+        return [] if type(module) is nn.Identity else [module]
+    if not isinstance(module, nn.Sequential | Then):
+        return None
+    chain: list[nn.Module] = []
+    for child in children:  # of a `Then`: the block, then the end of the wire
+        part = _leaves(child)
+        if part is None:
+            return None
+        chain += part
+    return chain
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+
+
+def frozen_prefix(chain: Sequence[nn.Module]) -> int:
+    """How many leaves at the front always make the same of the same image: their output can be kept.
+
+    They stand still, and none looks at the other images of its batch.
+    """
+    kept, open_wires = 0, set()
+    for count, module in enumerate(chain, start=1):
+        if not _stands_still(module):
+            break
+        if isinstance(module, Put):
+            open_wires.add(id(module.wire))
+        if isinstance(module, Add):
+            open_wires.discard(id(module.wire))
+        if not open_wires:
+            kept = count
+    return kept if any(isinstance(module, WEIGHT_LAYERS) for module in chain[:kept]) else 0
+
+
+def _stands_still(module: nn.Module) -> bool:
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        return False
+    if isinstance(module, nn.modules.batchnorm._NormBase):
+        return module.track_running_stats and not module.training
+    if isinstance(module, (*DROPOUTS, nn.RReLU)):
+        return not module.training
+    return is_activation(module) or isinstance(module, (*WEIGHT_LAYERS, nn.LayerNorm, nn.RMSNorm, Put, Add))

@@ -1,0 +1,249 @@
+"""The fast step: forward and backward of a chain written out, in buffers that are used again every step.
+
+It leaves the same bits as the plain step, because it calls the kernels that autograd would call, with
+the same operands in the same layout. What it saves is the graph, the module calls and the memory that
+a plain step takes and gives back for every tensor: an eighth of the time at width 128 and batch 512.
+
+    z_i = h_(i−1) W_iᵀ + b_i,   h_i = φ(z_i);      dz_i = dh_i φ′(z_i),   dW_i = dz_iᵀ h_(i−1),   dh_(i−1) = dz_i W_i
+
+A link without a form of its own (a normalisation, a rarer activation) is differentiated by autograd,
+on its own; so is the loss.
+"""
+# B batch, D features in, E features out
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, final
+
+import torch
+from torch import Tensor, nn
+
+from unvanish.core.setup import Loss
+from unvanish.core.wiring import Add, Put
+from unvanish.engine.flow import Flow
+
+aten = torch.ops.aten
+
+Forward = Callable[[Tensor, Tensor], object]  # z, into h
+Backward = Callable[[Tensor, Tensor, Tensor], object]  # dh, h, into dz
+
+KERNELS: dict[type[nn.Module], tuple[Forward, Backward]] = {
+    nn.Sigmoid: (
+        lambda z, h: torch.sigmoid(z, out=h),
+        lambda dh, h, dz: aten.sigmoid_backward.grad_input(dh, h, grad_input=dz),
+    ),
+    nn.Tanh: (
+        lambda z, h: torch.tanh(z, out=h),
+        lambda dh, h, dz: aten.tanh_backward.grad_input(dh, h, grad_input=dz),
+    ),
+    nn.ReLU: (
+        lambda z, h: torch.clamp_min(z, 0, out=h),
+        lambda dh, h, dz: aten.threshold_backward.grad_input(dh, h, 0, grad_input=dz),
+    ),
+}
+
+
+def has_fast_form(chain: Sequence[nn.Module]) -> bool:
+    """Whether the chain is a multilayer perceptron's: `Linear` layers and what stands between them."""
+    parameters = [id(parameter) for module in chain for parameter in module.parameters()]
+    return (
+        any(type(module) is nn.Linear for module in chain)
+        and not any(isinstance(module, nn.modules.conv._ConvNd | nn.RNNBase) for module in chain)
+        and not any(getattr(module, "inplace", False) for module in chain)
+        and len(set(parameters)) == len(parameters)
+    )
+
+
+class Link(Protocol):
+    """One leaf of the chain.
+
+    It may overwrite the gradient that it is given, and keeps no reference to it; what it returns is
+    the caller's until the link's next call.
+    """
+
+    trains: bool
+
+    def forward(self, h: Tensor) -> Tensor: ...
+
+    def backward(self, dh: Tensor, *, wanted: bool) -> Tensor:
+        """Put its parameters' gradients in place; the gradient of its input, where that is `wanted`."""
+        ...
+
+
+@final
+class FastStep:
+    """`gradients` as `engine.step.Step` has it, for a chain that `has_fast_form`."""
+
+    def __init__(self, chain: Sequence[nn.Module], loss_of: Loss) -> None:
+        self.chain, self.loss_of = chain, loss_of
+        self.links = _links(chain)
+        self.first = next(index for index, link in enumerate(self.links) if link.trains)
+
+    @torch.no_grad()
+    def gradients(self, x: Tensor, y_B: Tensor, flow: Flow) -> tuple[Tensor, Tensor]:
+        sites = {site.activation or site.layer: site for site in flow.sites} if flow.measuring else {}
+        h = x
+        for module, link in zip(self.chain, self.links, strict=True):
+            site = sites.get(module)
+            z = h.clone() if site and site.activation else None  # the link may overwrite it
+            h = link.forward(h)
+            if site:
+                flow.forward(site, h if z is None else z, h)
+
+        output = h.detach().requires_grad_()
+        with torch.enable_grad():
+            loss = self.loss_of(output, y_B)
+        (d,) = torch.autograd.grad(loss, output)
+
+        for index in range(len(self.links) - 1, self.first - 1, -1):
+            site = sites.get(self.chain[index])
+            if site and not site.activation:
+                flow.backward(site, d)
+            d = self.links[index].backward(d, wanted=index > self.first)
+            if site and site.activation:
+                flow.backward(site, d)
+        return loss.detach(), output.detach()
+
+
+class _Buffer:
+    """A tensor for each number of rows, made when it is first needed: the last batch is shorter.
+
+    Using the same memory in every step keeps it in the cache.
+    """
+
+    def __init__(self) -> None:
+        self._tensors: dict[tuple[int, int], Tensor] = {}
+
+    def like(self, h: Tensor, width: int) -> Tensor:
+        key = (len(h), width)
+        if key not in self._tensors:
+            self._tensors[key] = h.new_empty(key)
+        return self._tensors[key]
+
+
+class _Pair:
+    """Two buffers in turn: a gradient on its way down is read from one and written to the other."""
+
+    def __init__(self) -> None:
+        self._one, self._two = _Buffer(), _Buffer()
+
+    def other(self, d: Tensor, width: int) -> Tensor:
+        one = self._one.like(d, width)
+        return self._two.like(d, width) if one is d else one
+
+
+class _Linear:
+    def __init__(self, layer: nn.Linear, scratch: _Pair) -> None:
+        self.weight_ED, self.bias_E = layer.weight, layer.bias
+        self.trains = layer.weight.requires_grad
+        self.out, self.scratch = _Buffer(), scratch
+        if self.trains:
+            for parameter in layer.parameters():
+                parameter.grad = torch.empty_like(parameter)
+
+    def forward(self, h: Tensor) -> Tensor:
+        self.h_BD = h
+        z_BE = self.out.like(h, len(self.weight_ED))
+        if self.bias_E is None:
+            return torch.mm(h, self.weight_ED.t(), out=z_BE)
+        return torch.addmm(self.bias_E, h, self.weight_ED.t(), out=z_BE)
+
+    def backward(self, dh: Tensor, *, wanted: bool) -> Tensor:
+        if self.trains:
+            torch.mm(dh.t(), self.h_BD, out=self.weight_ED.grad)
+            if self.bias_E is not None:
+                torch.sum(dh, 0, out=self.bias_E.grad)
+        if not wanted:
+            return dh
+        return torch.mm(dh, self.weight_ED, out=self.scratch.other(dh, self.weight_ED.shape[1]))
+
+
+class _Activation:
+    trains = False
+
+    def __init__(self, kind: type[nn.Module], *, in_place: bool) -> None:
+        self.up, self.down = KERNELS[kind]
+        self.out = None if in_place else _Buffer()
+
+    def forward(self, h: Tensor) -> Tensor:
+        self.h = self.out.like(h, h.shape[1]) if self.out else h
+        self.up(h, self.h)
+        return self.h
+
+    def backward(self, dh: Tensor, *, wanted: bool) -> Tensor:
+        self.down(dh, self.h, dh)
+        return dh
+
+
+class _Local:
+    """Any module, differentiated by autograd on its own."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.trains = bool(self.parameters)
+
+    def forward(self, h: Tensor) -> Tensor:
+        self.h = h.detach().requires_grad_()
+        with torch.enable_grad():
+            self.out = self.module(self.h)
+        return self.out.detach()
+
+    def backward(self, dh: Tensor, *, wanted: bool) -> Tensor:
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.out.backward(dh)
+        assert self.h.grad is not None
+        return self.h.grad
+
+
+class _Carried:
+    """What is on a wire: the tensor on the way up, its gradient on the way down."""
+
+    up: Tensor
+    down: Tensor
+
+
+class _Put:
+    trains = False
+
+    def __init__(self, carried: _Carried) -> None:
+        self.carried = carried
+
+    def forward(self, h: Tensor) -> Tensor:
+        self.carried.up = h
+        return h
+
+    def backward(self, dh: Tensor, *, wanted: bool) -> Tensor:
+        return dh.add_(self.carried.down)
+
+
+class _Add:
+    trains = False
+
+    def __init__(self, carried: _Carried) -> None:
+        self.carried = carried
+        self.out, self.down = _Buffer(), _Buffer()
+
+    def forward(self, h: Tensor) -> Tensor:
+        return torch.add(h, self.carried.up, out=self.out.like(h, h.shape[1]))
+
+    def backward(self, dh: Tensor, *, wanted: bool) -> Tensor:
+        self.carried.down = self.down.like(dh, dh.shape[1]).copy_(dh)
+        return dh
+
+
+def _links(chain: Sequence[nn.Module]) -> list[Link]:
+    links: list[Link] = []
+    scratch = _Pair()
+    wires: dict[int, _Carried] = {}
+    for module in chain:
+        if type(module) is nn.Linear:
+            links.append(_Linear(module, scratch))
+        elif type(module) in KERNELS:  # nobody but the activation reads what a linear layer gives
+            links.append(_Activation(type(module), in_place=bool(links) and isinstance(links[-1], _Linear)))
+        elif isinstance(module, Put | Add):
+            carried = wires.setdefault(id(module.wire), _Carried())
+            links.append(_Put(carried) if isinstance(module, Put) else _Add(carried))
+        else:
+            links.append(_Local(module))
+    return links

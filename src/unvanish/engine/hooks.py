@@ -1,0 +1,62 @@
+"""The gradient flow seen by hooks: for any network, whatever its `forward` does.
+
+A tensor's own hook is used for the backward signal: a module's full backward hook breaks on an
+activation that works in place.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from unvanish.core.sites import Site
+from unvanish.engine.flow import Flow
+
+
+@contextmanager
+def listening(flow: Flow) -> Iterator[None]:
+    """Within the block, what passes the flow's sites is measured; afterwards no hook is left."""
+    hooks = []
+    for site in flow.sites:
+        if site.activation is None:
+            hooks.append(site.layer.register_forward_hook(_on_layer(flow, site)))
+        else:
+            entered: list[Tensor] = []
+            hooks.append(site.activation.register_forward_pre_hook(_on_pre_activation(flow, site, entered)))
+            hooks.append(site.activation.register_forward_hook(_on_activation(flow, site, entered)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _on_layer(flow: Flow, site: Site) -> Callable[[nn.Module, tuple, Tensor], None]:
+    def hook(_module: nn.Module, _args: tuple, z: Tensor) -> None:
+        flow.forward(site, z.detach(), z.detach())
+        _on_gradient(flow, site, z)
+
+    return hook
+
+
+def _on_pre_activation(flow: Flow, site: Site, entered: list[Tensor]) -> Callable[[nn.Module, tuple], None]:
+    def hook(module: nn.Module, args: tuple) -> None:
+        z = args[0]
+        # An in-place activation is about to overwrite z; a gradient hook set before that still
+        # gets the gradient of what z was.
+        entered.append(z.detach().clone() if getattr(module, "inplace", False) else z.detach())
+        _on_gradient(flow, site, z)
+
+    return hook
+
+
+def _on_activation(flow: Flow, site: Site, entered: list[Tensor]) -> Callable[[nn.Module, tuple, Tensor], None]:
+    def hook(_module: nn.Module, _args: tuple, h: Tensor) -> None:
+        flow.forward(site, entered.pop(), h.detach())
+
+    return hook
+
+
+def _on_gradient(flow: Flow, site: Site, z: Tensor) -> None:
+    if z.requires_grad:
+        z.register_hook(lambda dz: flow.backward(site, dz))
