@@ -66,7 +66,7 @@ def test_a_run_is_the_same_twice_and_other_with_another_seed(small):
 
 
 def test_divergence_is_a_result(small):
-    wild = small.but(optimizer=uv.Optimizer("SGD", 1e30), epochs=5)
+    wild = small.but(optimizer=uv.Optimizer("SGD", 1e30), epochs=5).with_remedies(uv.BetterActivation("relu"))
     record = uv.run(wild)
     assert record.outcome.state == "diverged"
     assert len(record.epochs) == 1

@@ -12,6 +12,7 @@ import unvanish as uv
 from unvanish.core import moments
 from unvanish.core.sites import find_sites, layer_names, live_region
 from unvanish.engine.flow import Flow, every
+from unvanish.engine.step import PlainStep
 from unvanish.engine.train import Ended, EpochDone, Plan, train
 from unvanish.probes import ALL as PROBES
 
@@ -21,8 +22,8 @@ CPU = torch.device("cpu")
 def measured(setup: uv.Setup, x, y, lr: float = 0.1) -> dict[str, np.ndarray]:
     flow = Flow(find_sites(setup, setup.model), PROBES, every(1), layers=len(layer_names(setup)))
     optimizer = torch.optim.SGD(setup.model.parameters(), lr)
-    flow.before_step(0)
-    setup.loss(setup.model(x), y).backward()
+    flow.begin(0)
+    PlainStep(setup.model, setup.loss).gradients(x, y, flow)
     flow.after_backward()
     optimizer.step()
     flow.after_update()

@@ -9,6 +9,7 @@ from nets import CASES, mlp
 from unvanish.core.sites import find_sites
 from unvanish.core.stages import set_training_mode, stage_network
 from unvanish.engine.flow import Flow, every
+from unvanish.engine.step import PlainStep
 from unvanish.probes import ALL as PROBES
 from unvanish.remedies.normalize_inside import Standardize
 
@@ -17,9 +18,8 @@ def flow_at_init(recipe: uv.Recipe, data, images: int = 512) -> dict[str, list[f
     """Each probe's value at every layer, on a batch, before the first step."""
     setup = recipe.setup()
     flow = Flow(find_sites(setup, setup.model), PROBES, every(1), layers=len(setup.blocks) + 1)
-    flow.before_step(0)
-    x = data.train.pixels_ND[:images].float() / 255
-    setup.loss(setup.model(x), data.train.labels_N[:images]).backward()
+    flow.begin(0)
+    PlainStep(setup.model, setup.loss).gradients(*data.train.batch(torch.arange(images)), flow)
     flow.after_backward()
     means = flow.take()
     return {name: row.tolist() for name, row in zip(flow.names, means, strict=True)}

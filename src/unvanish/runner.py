@@ -17,6 +17,7 @@ from unvanish.engine.checkpoint import Checkpoint
 from unvanish.engine.environment import environment
 from unvanish.engine.flow import every
 from unvanish.engine.process import device_named, reproducible_process
+from unvanish.engine.step import step_for
 from unvanish.engine.train import Ended, Plan, train
 from unvanish.models import ALL as NETWORKS
 from unvanish.probes import ALL as PROBES
@@ -60,9 +61,10 @@ def run(
 
 def header(recipe: Recipe, device: torch.device) -> Header:
     """What a run is stored under besides its recipe."""
+    setup = recipe.uninitialised()
     return Header(
-        environment=environment(device),
-        layers=layer_names(recipe.uninitialised()),
+        environment=environment(device) | {"step": step_for(setup.model, setup.loss).name},
+        layers=layer_names(setup),
         probes={probe.name: probe.unit for probe in PROBES},
     )
 

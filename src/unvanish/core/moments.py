@@ -1,6 +1,5 @@
 """Moments of a tensor from sums and dot products: on CPU about 100 times faster than `torch.var_mean`."""
 
-import torch
 from torch import Tensor
 
 
@@ -29,5 +28,5 @@ def std(values: Tensor) -> Tensor:
     """
     flat = values.flatten()
     shifted = flat - flat[0]
-    n = flat.numel()
-    return torch.clamp(shifted.dot(shifted) / n - (shifted.sum() / n).square(), min=0).sqrt()
+    mean_square, shift = shifted.dot(shifted).div_(flat.numel()), shifted.mean()
+    return mean_square.addcmul_(shift, shift, value=-1).clamp_(min=0).sqrt_()

@@ -6,7 +6,7 @@ from torch import nn
 
 from unvanish.core.activations import is_activation
 from unvanish.core.structure import DROPOUTS, WEIGHT_LAYERS
-from unvanish.core.wiring import Add, Put, Then
+from unvanish.core.wiring import Add, Put, Then, Wire
 
 
 def chain_of(network: nn.Module) -> list[nn.Module] | None:
@@ -16,19 +16,24 @@ def chain_of(network: nn.Module) -> list[nn.Module] | None:
     that runs twice, or hooks.
     """
     chain = _leaves(network)
-    if chain is None or len(set(map(id, chain))) < len(chain):
+    if chain is None or len(set(chain)) < len(chain) or any(_hooked(module) for module in network.modules()):
         return None
-    return None if any(_hooked(module) for module in network.modules()) else chain
+    taken = {module.wire for module in chain if isinstance(module, Add)}
+    # a skip into blocks that are not in this network carries nothing
+    return [module for module in chain if not isinstance(module, Put) or module.wire in taken]
 
 
 def _leaves(module: nn.Module) -> list[nn.Module] | None:
-    children = list(module.children())
-    if not children:
-        return [] if type(module) is nn.Identity else [module]
-    if not isinstance(module, nn.Sequential | Then):
+    if isinstance(module, nn.Sequential):
+        parts = list(module)
+    elif isinstance(module, Then):
+        parts = [module.block, module.end]
+    elif any(True for _ in module.children()):
         return None
+    else:
+        return [] if type(module) is nn.Identity else [module]
     chain: list[nn.Module] = []
-    for child in children:  # of a `Then`: the block, then the end of the wire
+    for child in parts:
         part = _leaves(child)
         if part is None:
             return None
@@ -45,14 +50,14 @@ def frozen_prefix(chain: Sequence[nn.Module]) -> int:
 
     They stand still, and none looks at the other images of its batch.
     """
-    kept, open_wires = 0, set()
+    kept, open_wires = 0, set[Wire]()
     for count, module in enumerate(chain, start=1):
         if not _stands_still(module):
             break
         if isinstance(module, Put):
-            open_wires.add(id(module.wire))
+            open_wires.add(module.wire)
         if isinstance(module, Add):
-            open_wires.discard(id(module.wire))
+            open_wires.discard(module.wire)
         if not open_wires:
             kept = count
     return kept if any(isinstance(module, WEIGHT_LAYERS) for module in chain[:kept]) else 0

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.core.setup import Loss
-from unvanish.core.wiring import Add, Put
+from unvanish.core.wiring import Add, Put, Wire
 from unvanish.engine.flow import Flow
 
 aten = torch.ops.aten
@@ -72,6 +72,8 @@ class Link(Protocol):
 @final
 class FastStep:
     """`gradients` as `engine.step.Step` has it, for a chain that `has_fast_form`."""
+
+    name = "fast"
 
     def __init__(self, chain: Sequence[nn.Module], loss_of: Loss) -> None:
         self.chain, self.loss_of = chain, loss_of
@@ -235,14 +237,14 @@ class _Add:
 def _links(chain: Sequence[nn.Module]) -> list[Link]:
     links: list[Link] = []
     scratch = _Pair()
-    wires: dict[int, _Carried] = {}
+    wires: dict[Wire, _Carried] = {}
     for module in chain:
         if type(module) is nn.Linear:
             links.append(_Linear(module, scratch))
         elif type(module) in KERNELS:  # nobody but the activation reads what a linear layer gives
             links.append(_Activation(type(module), in_place=bool(links) and isinstance(links[-1], _Linear)))
         elif isinstance(module, Put | Add):
-            carried = wires.setdefault(id(module.wire), _Carried())
+            carried = wires.setdefault(module.wire, _Carried())
             links.append(_Put(carried) if isinstance(module, Put) else _Add(carried))
         else:
             links.append(_Local(module))

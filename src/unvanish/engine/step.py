@@ -16,6 +16,8 @@ from unvanish.engine.hooks import listening
 
 
 class Step(Protocol):
+    name: str
+
     def gradients(self, x: Tensor, y_B: Tensor, flow: Flow) -> tuple[Tensor, Tensor]:
         """Put the gradient of the batch's loss into `grad` of each parameter; the loss and the output.
 
@@ -25,6 +27,8 @@ class Step(Protocol):
 
 
 class PlainStep:
+    name = "plain"
+
     def __init__(self, network: nn.Module, loss_of: Loss) -> None:
         self.network, self.loss_of = network, loss_of
 
@@ -43,6 +47,7 @@ class PlainStep:
 
 
 def step_for(network: nn.Module, loss_of: Loss) -> Step:
+    """The fast step where the network has a form for it, else the plain one."""
     chain = chain_of(network)
     if chain is not None and has_fast_form(chain):
         return FastStep(chain, loss_of)

@@ -136,9 +136,13 @@ class _Worker:
             self.stdin.close()
 
     def last_words(self) -> str:
+        """Waits for its end, closes what is open, and says how it ended."""
         code = self.process.wait()
         self.errors.seek(0)
         lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        for file in (self.errors, self.stdin, self.stdout):
+            with suppress(BrokenPipeError):
+                file.close()
         how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
         return f"{how}: {lines[-1]}" if lines else how
 
@@ -172,7 +176,7 @@ class _Team:
     def kill(self) -> None:
         for worker in self.workers:
             worker.process.kill()
-            worker.process.wait()
+            worker.last_words()
         self.selector.close()
 
     def _hire(self) -> None:

@@ -1,0 +1,177 @@
+"""The fast step and frozen prefixes: the same weights and the same measurements as the plain way."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import unvanish as uv
+from unvanish.core.stages import set_training_mode, stage_network
+from unvanish.engine import train as train_module
+from unvanish.engine.chain import chain_of, frozen_prefix
+from unvanish.engine.step import PlainStep, step_for
+from unvanish.engine.train import Ended, EpochDone, Plan, train
+from unvanish.probes import ALL as PROBES
+
+CPU = torch.device("cpu")
+
+
+def random_recipe(seed: int) -> uv.Recipe:
+    """Any depth, width, activation, init, norm, skips, optimizer and stages."""
+    dice = random.Random(seed)
+    depth = dice.randint(2, 8)
+    widths = (dice.choice([8, 24, 40]),) * depth
+    recipe = uv.baseline(
+        hidden=widths,
+        activation=dice.choice(["Sigmoid", "Tanh", "ReLU", "GELU", "LeakyReLU", "Hardtanh", "RReLU"]),
+        init_std=dice.choice([None, 0.05, 0.5]),
+        optimizer=dice.choice([uv.Optimizer("SGD", 0.05, {"momentum": 0.9}), uv.Optimizer("Adam", 0.003)]),
+        batch=dice.choice([64, 100]),
+        seed=seed,
+    )
+    if dice.random() < 0.5:
+        recipe = recipe.with_remedies(uv.NormalizeInside(learned=dice.random() < 0.5))
+    if dice.random() < 0.6:
+        ends = sorted(dice.sample(range(1, depth + 1), 2))
+        # Under Adam a second skip would compare noise: a bias before a batch norm has no gradient but rounding,
+        # and Adam makes full steps of it.
+        second = (1, depth) != tuple(ends) and recipe.optimizer.name == "SGD"
+        others = [(1, depth)] if second else []
+        recipe = recipe.with_remedies(uv.SkipConnection([tuple(ends), *others]))
+    if dice.random() < 0.3:
+        recipe = recipe.with_remedies(uv.TrainSomeLayers((1, depth - 1)))
+    return recipe
+
+
+RECIPES = {name: uv.method(name) for name in uv.METHODS} | {f"random{seed}": random_recipe(seed) for seed in range(24)}
+
+
+def starts_two_skips(recipe: uv.Recipe) -> bool:
+    starts = [a for remedy in recipe.remedies if isinstance(remedy, uv.SkipConnection) for a, _ in remedy.pairs]
+    return len(set(starts)) < len(starts)
+
+
+def trained(recipe: uv.Recipe, data) -> tuple[dict, list, list]:
+    """About 50 steps, every one of them measured."""
+    samples = recipe.batch * 12 + 7  # the last batch is a short one
+    few = replace(data, train=data.train.first(samples), test=data.test.first(700))
+    plan = Plan(epochs=4, batch=recipe.batch, seed=recipe.seed)
+    rows, flow = [], []
+    for item in train(recipe.uninitialised(), plan, few, probes=PROBES, schedule=lambda s: s % 3 == 0, device=CPU):
+        if isinstance(item, EpochDone):
+            rows.append((item.row.train_loss, item.row.train_acc, item.row.val_loss, item.row.val_acc))
+            flow += list(item.flow.values())
+        else:
+            assert isinstance(item, Ended)
+            return item.weights, rows, flow
+    raise AssertionError
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_leaves_the_bits_that_the_plain_step_leaves(name, data, monkeypatch):
+    recipe = RECIPES[name]
+    fast, fast_rows, fast_flow = trained(recipe, data)
+    monkeypatch.setattr(train_module, "step_for", PlainStep)
+    plain, plain_rows, plain_flow = trained(recipe, data)
+    # Autograd adds the gradients of a layer that starts two skips in another order.
+    rounding = 1e-4 if starts_two_skips(recipe) else 0
+    np.testing.assert_allclose(fast_rows, plain_rows, rtol=rounding)
+    for key, weight in plain.items():
+        torch.testing.assert_close(fast[key], weight, rtol=rounding, atol=rounding * 1e-3)
+    for ours, theirs in zip(fast_flow, plain_flow, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=rounding * 10)
+
+
+@pytest.mark.parametrize("name", uv.METHODS)
+def test_every_published_method_has_a_fast_form(name):
+    setup = uv.method(name).uninitialised()
+    assert step_for(setup.model, setup.loss).name == "fast"
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.inner(x)
+
+
+SHARED = nn.Linear(8, 8)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Sequential(nn.Linear(8, 8), Residual(), nn.Linear(8, 3)),
+        nn.Sequential(SHARED, nn.Tanh(), SHARED, nn.Linear(8, 3)),
+        nn.Sequential(nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Linear(8, 3)),
+        nn.Sequential(nn.Conv1d(1, 8, 8), nn.Flatten(), nn.Linear(8, 3)),
+        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), nn.Linear(8, 3)),
+    ],
+    ids=["a forward of its own", "a shared layer", "in place", "a convolution", "parametrized"],
+)
+def test_what_has_no_fast_form_gets_the_plain_step(network):
+    assert step_for(network, nn.functional.cross_entropy).name == "plain"
+
+
+def test_the_run_says_which_step_was_used(small):
+    assert uv.run(small).environment["step"] == "fast"
+
+
+# Frozen prefixes
+
+
+def frozen_stage(recipe: uv.Recipe, number: int) -> nn.Module:
+    setup = recipe.setup()
+    stage = setup.stages[number]
+    network = stage_network(setup, setup.model, stage)
+    set_training_mode(setup, network, stage)
+    return network
+
+
+def prefix_of(network: nn.Module) -> list[nn.Module]:
+    chain = chain_of(network)
+    assert chain is not None
+    return chain[: frozen_prefix(chain)]
+
+
+def test_the_prefix_is_what_is_frozen():
+    recipe = uv.method("6")
+    sizes = [len(prefix_of(frozen_stage(recipe, number))) for number in range(7)]
+    assert sizes == [0, 4, 0, 8, 0, 12, 0]  # linear layers and their activations
+
+
+def test_a_prefix_ends_before_what_looks_at_the_other_images_of_its_batch():
+    for norm in (uv.NormalizeInside("standardize"), uv.NormalizeInside("batch-norm")):
+        first_layer = prefix_of(frozen_stage(uv.method("6").with_remedies(norm), 1))
+        assert [type(module) for module in first_layer] == [nn.Linear]
+    running = uv.method("6").with_remedies(uv.NormalizeInside("batch-norm", learned=True))
+    assert len(prefix_of(frozen_stage(running, 1))) == 6
+
+
+def test_a_prefix_ends_before_a_skip_that_leaves_it():
+    across = uv.method("6").with_remedies(uv.SkipConnection([(1, 3)]))
+    assert len(prefix_of(frozen_stage(across, 3))) == 10  # 4 × (linear, activation), and both ends of the wire
+    open_wire = uv.baseline().with_remedies(uv.SkipConnection([(1, 4)]), uv.TrainSomeLayers((3, 4)))
+    assert len(prefix_of(frozen_stage(open_wire, 1))) == 2
+
+
+@pytest.mark.parametrize(
+    "remedies",
+    [(), (uv.NormalizeInside(learned=True),), (uv.SkipConnection([(1, 2)]),)],
+    ids=["plain", "running statistics", "a skip within it"],
+)
+def test_results_are_as_without(remedies, data, monkeypatch):
+    recipe = uv.baseline(hidden=(16,) * 4, batch=64).with_remedies(*remedies, uv.TrainSomeLayers((2, 2)))
+    cached, cached_rows, cached_flow = trained(recipe, data)
+    monkeypatch.setattr(train_module, "frozen_prefix", lambda chain: 0)
+    whole, whole_rows, whole_flow = trained(recipe, data)
+    np.testing.assert_allclose(cached_rows, whole_rows, rtol=1e-5)
+    for key, weight in whole.items():
+        torch.testing.assert_close(cached[key], weight, rtol=1e-5, atol=1e-7)
+    for ours, theirs in zip(cached_flow, whole_flow, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-7)
