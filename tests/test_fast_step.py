@@ -76,13 +76,20 @@ def test_it_leaves_the_bits_that_the_plain_step_leaves(name, data, monkeypatch):
     fast, fast_rows, fast_flow = trained(recipe, data)
     monkeypatch.setattr(train_module, "step_for", PlainStep)
     plain, plain_rows, plain_flow = trained(recipe, data)
-    # Autograd adds the gradients of a layer that starts two skips in another order.
-    rounding = 1e-4 if starts_two_skips(recipe) else 0
-    np.testing.assert_allclose(fast_rows, plain_rows, rtol=rounding)
-    for key, weight in plain.items():
-        torch.testing.assert_close(fast[key], weight, rtol=rounding, atol=rounding * 1e-3)
+    if starts_two_skips(recipe):  # autograd adds the three gradients of such a layer in another order
+        assert relative_difference(fast, plain) < 1e-4
+        np.testing.assert_allclose(fast_rows, plain_rows, rtol=1e-4)
+        return
+    assert fast_rows == plain_rows
+    assert all(torch.equal(fast[key], weight) for key, weight in plain.items())
     for ours, theirs in zip(fast_flow, plain_flow, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=rounding * 10)
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def relative_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """‖a − b‖ / ‖b‖ over all weights together."""
+    difference = sum((a[key].double() - b[key].double()).square().sum() for key in b)
+    return float((difference / sum(b[key].double().square().sum() for key in b)) ** 0.5)
 
 
 @pytest.mark.parametrize("name", uv.METHODS)

@@ -1,5 +1,6 @@
 """The optimizer as a factory over parameters, so that it can never hold a weight that surgery has replaced."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,17 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     and kind is not torch.optim.Optimizer
     and name not in UNFIT
 }
+
+
+def _one_call(kind: type[torch.optim.Optimizer]) -> dict[str, bool]:
+    """Update all parameters in one call instead of a dozen calls for each: the step costs a fifth as much on CPU.
+
+    "foreach" leaves the same bits. "fused" rounds differently; only Adam gains enough from it to be worth that.
+    """
+    known = inspect.signature(kind).parameters
+    if "fused" in known and issubclass(kind, torch.optim.Adam):
+        return {"fused": True}
+    return {"foreach": True} if "foreach" in known else {}
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,8 @@ class Optimizer:
 
     def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         try:
-            return OPTIMIZERS[self.name](parameters, lr=self.lr, **self.options)  # type: ignore[call-arg]
+            kind = OPTIMIZERS[self.name]
+            return kind(parameters, lr=self.lr, **(_one_call(kind) | self.options))  # type: ignore[call-arg]
         except (TypeError, ValueError) as error:
             raise RecipeError(f"optimizer {self.name} cannot be made with {self}: {error}") from error
 

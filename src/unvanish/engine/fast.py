@@ -176,6 +176,42 @@ class _Activation:
         return dh
 
 
+class _BatchNorm:
+    """Batch norm over a batch of its own statistics (the network is in training mode): ATen's kernels."""
+
+    def __init__(self, norm: nn.BatchNorm1d) -> None:
+        self.norm, self.gamma, self.beta = norm, norm.weight, norm.bias
+        self.trains = norm.affine and norm.weight.requires_grad
+
+    def forward(self, h: Tensor) -> Tensor:
+        norm = self.norm
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+        self.h = h
+        out, self.mean, self.inverse_std = aten.native_batch_norm(
+            h, self.gamma, self.beta, norm.running_mean, norm.running_var, True, norm.momentum, norm.eps
+        )
+        return out
+
+    def backward(self, dh: Tensor, *, wanted: bool) -> Tensor:
+        norm, mask = self.norm, [True, self.trains, self.trains]
+        dz, dgamma, dbeta = aten.native_batch_norm_backward(
+            dh,
+            self.h,
+            self.gamma,
+            norm.running_mean,
+            norm.running_var,
+            self.mean,
+            self.inverse_std,
+            True,
+            norm.eps,
+            mask,
+        )
+        if self.trains:
+            self.gamma.grad, self.beta.grad = dgamma, dbeta
+        return dz
+
+
 class _Local:
     """Any module, differentiated by autograd on its own."""
 
@@ -241,8 +277,12 @@ def _links(chain: Sequence[nn.Module]) -> list[Link]:
     for module in chain:
         if type(module) is nn.Linear:
             links.append(_Linear(module, scratch))
-        elif type(module) in KERNELS:  # nobody but the activation reads what a linear layer gives
-            links.append(_Activation(type(module), in_place=bool(links) and isinstance(links[-1], _Linear)))
+        elif type(module) is nn.BatchNorm1d and module.training and module.momentum is not None:
+            links.append(_BatchNorm(module))
+        elif type(module) in KERNELS:  # nobody but the activation reads what these give
+            links.append(
+                _Activation(type(module), in_place=bool(links) and isinstance(links[-1], _Linear | _BatchNorm))
+            )
         elif isinstance(module, Put | Add):
             carried = wires.setdefault(module.wire, _Carried())
             links.append(_Put(carried) if isinstance(module, Put) else _Add(carried))

@@ -15,13 +15,15 @@ depends on the other images of its batch.
 """
 
 from dataclasses import replace
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from unvanish.core.errors import NothingToDo, RecipeError
+from unvanish.core.moments import norm
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.structure import NORMS, WEIGHT_LAYERS, modules_in, output_shapes
@@ -33,7 +35,29 @@ class Standardize(nn.Module):
     """(x − mean) / std, with one mean and one unbiased std over the whole tensor. No parameters."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x - torch.mean(x)) / torch.std(x)
+        return _Standardized.apply(x)
+
+
+class _Standardized(torch.autograd.Function):
+    """y = (x − m) / s and its gradient in closed form: `torch.std` and autograd through it take four times as long.
+
+    ∂L/∂x = (g − mean(g) − y · Σ(g y) / (n − 1)) / s,    g = ∂L/∂y
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x - x.mean()
+        std = norm(y) / (y.numel() - 1) ** 0.5
+        y.div_(std)
+        ctx.save_for_backward(y, std)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (g,), (y, std) = grad_outputs, ctx.saved_tensors
+        along = g.flatten().dot(y.flatten()) / (y.numel() - 1)
+        return (g - g.mean()).addcmul_(y, along, value=-1).div_(std)
 
 
 # by the number of dimensions of one sample: features, channels × length, channels × height × width, …
