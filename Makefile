@@ -13,10 +13,10 @@ reproduce: .venv/.run
 	$(BIN)/unvanish reproduce $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
 
 test-slow: .venv/.dev
-	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -10,7 +10,6 @@ import notebook
 import unvanish as uv
 from unvanish.report.published import PUBLISHED
 
-
 # The same formula in fewer kernels: a fused Adam, and the gradient of (x − mean)/std in closed form.
 OTHER_ROUNDING = {"3": 1e-4, "4b": 1e-6}
 

@@ -12,9 +12,11 @@ import unvanish as uv
 from unvanish.core.record import Epoch, Outcome, Record, Series
 from unvanish.probes import ALL as PROBES
 from unvanish.report.figures import all_figures
-from unvanish.report.page import page, write_report
+from unvanish.report.markdown import markdown
+from unvanish.report.page import page
 from unvanish.report.published import PUBLISHED, comparisons
-from unvanish.report.results import Spread, as_factor, attenuation, grouped, table
+from unvanish.report.results import COLUMNS, Spread, as_factor, attenuation, grouped, table
+from unvanish.report.write import write_report
 
 
 def made_up(method: str = "5", epochs: int = 4, seed: int = 42, layers: int = 7, **changes) -> Record:
@@ -73,6 +75,16 @@ def test_only_comparable_epochs_are_compared_with_the_published():
     full = comparisons(grouped([made_up("6", epochs=300)]))
     assert [(c.stage, c.epoch) for c in full] == list(PUBLISHED["6"])
     assert full[0].difference > 0
+
+
+def test_markdown_has_the_tables(tmp_path):
+    write_report(grouped([made_up("5"), made_up("1a")]), tmp_path / "r.md")
+    text = (tmp_path / "r.md").read_text()
+    assert text == markdown(grouped([made_up("5"), made_up("1a")]))
+    assert "| 5 | skip connection: skips 1→3, 4→7 | 0.7420 |" in text
+    assert "| 5 | 1 | 3 | published | 2.2966 | 0.1433 | 2.2951 | 0.1028 |  |" in text
+    assert "| torch | x |" in text
+    assert {line.count("|") for line in text.splitlines() if line.startswith("| 1a")} == {len(COLUMNS) + 1, 10}
 
 
 def test_it_needs_no_network(tmp_path):

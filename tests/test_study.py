@@ -27,6 +27,32 @@ def test_longest_first_and_every_event_in_order(tmp_path):
         assert all(isinstance(event, Known) for event in again)
 
 
+def test_the_last_runs_end_together(tmp_path):
+    """Three equal runs on two workers: in parts, so that neither waits while the other trains a whole one."""
+    recipes = [small(seed=seed, epochs=16) for seed in (1, 2, 3)]
+    left = {recipe.digest(): 16 for recipe in recipes}
+    left_at_first_end = None
+    events = []
+
+    def listen(event):
+        nonlocal left_at_first_end
+        events.append(event)
+        if isinstance(event, Went):
+            left[event.recipe.digest()] -= 1
+        if isinstance(event, Ended) and left_at_first_end is None:
+            left_at_first_end = sum(left.values())
+
+    with uv.Store.writer(tmp_path) as store:
+        train_all(recipes, store, jobs=2, device=CPU, listen=listen)
+        records = [store.record(recipe.digest()) for recipe in recipes]
+    assert sum(isinstance(event, Began) for event in events) == 3
+    assert left_at_first_end <= 6
+    for record, recipe in zip(records, recipes, strict=True):
+        assert [row.epoch for row in record.epochs] == list(range(1, 17))
+        alone = uv.run(recipe)
+        assert all(torch.equal(record.weights[name], weight) for name, weight in alone.weights.items())
+
+
 def test_in_processes_or_in_this_one_the_bits_are_the_same(tmp_path):
     recipe = small(epochs=3)
     with uv.Store.writer(tmp_path) as store:

@@ -128,8 +128,8 @@ def reproduce(
 
         from unvanish.data.sources import locate
         from unvanish.engine.environment import usable_cores
-        from unvanish.report.page import write_report
         from unvanish.report.results import grouped
+        from unvanish.report.write import write_report
         from unvanish.store.store import Store
         from unvanish.study.local import train_all
 
@@ -210,7 +210,8 @@ def export(
 def report(
     runs: RunsArgument = None,
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="The file to write. (default: DIR/report.html)")
+        Path | None,
+        typer.Option(metavar="FILE", help="The file to write; .md gets the tables alone. (default: DIR/report.html)"),
     ] = None,
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
@@ -220,8 +221,8 @@ def report(
 ) -> None:
     """Rebuild the report from the store alone, also while another unvanish is training."""
     with _exit_codes():
-        from unvanish.report.page import write_report
         from unvanish.report.results import grouped
+        from unvanish.report.write import write_report
 
         groups = grouped(_records(store, runs, epochs))
         path = to or store / "report.html"

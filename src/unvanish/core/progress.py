@@ -31,7 +31,8 @@ class Chunk:
         for name, buffer in (("checkpoint", self.checkpoint), ("weights", self.weights)):
             if buffer is not None:
                 tensors[name] = torch.frombuffer(bytearray(buffer), dtype=torch.uint8)
-        return pack({"state": self.state, "error": self.error, "rows": [asdict(row) for row in self.rows]}, tensors)
+        meta = {"about": "chunk", "state": self.state, "error": self.error, "rows": [asdict(row) for row in self.rows]}
+        return pack(meta, tensors)
 
     @classmethod
     def unpack(cls, buffer: bytes) -> "Chunk":

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -10,19 +9,8 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unvanish.core.errors import StoreError
-from unvanish.report.figures import all_figures
 from unvanish.report.published import comparisons
-from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, table
-from unvanish.store.files import write_whole
-
-
-def write_report(groups: Sequence[Group], path: Path, figures: dict[str, alt.Chart] | None = None) -> None:
-    """Write the report of these runs. Every text in it is escaped, whatever a recipe says."""
-    try:
-        write_whole(path, page(groups, figures or all_figures(groups)).encode())
-    except OSError as error:
-        raise StoreError(f"the report cannot be written to {path} ({error.strerror}); name another --report") from error
+from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, different_environments, headline, table
 
 
 def page(groups: Sequence[Group], figures: dict[str, alt.Chart]) -> str:
@@ -43,24 +31,11 @@ def page(groups: Sequence[Group], figures: dict[str, alt.Chart]) -> str:
         specs={name: _without_schema_noise(chart.to_dict()) for name, chart in figures.items()},
         maps=[name for name in figures if name.startswith("gradient-")],
         comparisons=comparisons(list(groups)),
-        environments=_environments(groups),
+        environments=different_environments(groups),
         methods=_methods(groups),
         made=time.strftime("%Y-%m-%d %H:%M"),
         vega=Markup(_vega()),
     )
-
-
-def headline(groups: Sequence[Group]) -> str:
-    """What the baseline's gradient does, measured; or that of the first method where there is no baseline."""
-    for group in groups:
-        factor = attenuation(group.first, 0)
-        if factor is not None:
-            layers = group.first.recipe.network
-            return (
-                f"Before its first step, the {group.name} network ({layers}) passes {as_factor(factor)} "
-                f"of the backward signal at its last hidden layer on to its first."
-            )
-    return ""
 
 
 def _methods(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -84,14 +59,6 @@ def _methods(groups: Sequence[Group]) -> list[dict[str, Any]]:
             }
         )
     return methods
-
-
-def _environments(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    different: dict[str, dict[str, Any]] = {}
-    for group in groups:
-        for record in group.records:
-            different.setdefault(str(record.environment), record.environment)
-    return list(different.values())
 
 
 def _without_schema_noise(spec: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -159,3 +160,25 @@ def table(groups: Sequence[Group]) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def headline(groups: Sequence[Group]) -> str:
+    """What the baseline's gradient does, measured; or that of the first method where there is no baseline."""
+    for group in groups:
+        factor = attenuation(group.first, 0)
+        if factor is not None:
+            layers = group.first.recipe.network
+            return (
+                f"Before its first step, the {group.name} network ({layers}) passes {as_factor(factor)} "
+                f"of the backward signal at its last hidden layer on to its first."
+            )
+    return ""
+
+
+def different_environments(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Where the runs were trained, each machine and set of versions once."""
+    different: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        for record in group.records:
+            different.setdefault(str(record.environment), record.environment)
+    return list(different.values())

@@ -1,7 +1,12 @@
 """Train many recipes on this machine: one process a core, one thread each; the parent alone writes.
 
-The longest recipes go first. A worker that dies is replaced, and its recipe goes on from the last
-checkpoint. Ctrl-C lets the workers finish their epoch, keeps it, and then ends.
+The runs with the most work left go first. Towards the end, when there are more runs than workers but not
+two for each, a worker trains only a part of one and then takes the one with the most left again: so the
+last runs end together, and no core waits for another (McNaughton 1959: with preemption, `p` machines need
+no longer than the longest job or a `p`-th of all the work).
+
+A worker that dies is replaced, and its recipe goes on from the last checkpoint. Ctrl-C lets the workers
+finish their epoch, keeps it, and then ends.
 """
 
 import os
@@ -10,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,17 +90,17 @@ def train_all(
     Raises `StoreError` where something cannot be kept, and lets `KeyboardInterrupt` through; both leave
     a store from which the same call goes on.
     """
-    queue: deque[Recipe] = deque()
+    waiting: list[_Run] = []
     different = {recipe.digest(): recipe for recipe in recipes}
-    for recipe in sorted(different.values(), key=lambda r: -sum(r.stage_epochs())):
+    for recipe in different.values():
         start = store.begin(recipe, header(recipe, device), fresh=fresh)
         if start.ended:
             listen(Known(recipe))
         else:
-            queue.append(recipe)
-    team = _Team(queue, store, device, listen)
+            waiting.append(_Run(recipe, epochs_left=sum(recipe.stage_epochs()) - start.epochs))
+    team = _Team(waiting, store, device, listen)
     try:
-        team.work(min(jobs, len(queue)))
+        team.work(min(jobs, len(waiting)))
     except KeyboardInterrupt:
         team.stop()
         raise
@@ -104,8 +108,19 @@ def train_all(
         team.kill()
 
 
+@dataclass
+class _Run:
+    """A recipe on its way. `deaths` counts the workers that it cost since it last got on."""
+
+    recipe: Recipe
+    epochs_left: int
+    begun: bool = False
+    ended: bool = False
+    deaths: int = 0
+
+
 class _Worker:
-    """One worker process and the recipe that it is at."""
+    """One worker process and the run that it is at."""
 
     def __init__(self) -> None:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
@@ -122,13 +137,15 @@ class _Worker:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        self.recipe: Recipe | None = None
+        self.run: _Run | None = None
 
-    def give(self, recipe: Recipe, checkpoint: bytes | None, device: torch.device) -> None:
+    def give(self, run: _Run, checkpoint: bytes | None, device: torch.device, epochs: int | None) -> None:
+        """Let it train the run to its end, or for so many epochs."""
+        self.run = run
+        job = {"recipe": run.recipe.model_dump(mode="json"), "device": str(device), "epochs": epochs}
         tensors = {"checkpoint": torch.frombuffer(bytearray(checkpoint), dtype=torch.uint8)} if checkpoint else {}
-        self.recipe = recipe
         with suppress(BrokenPipeError):  # it is dead: its other pipe says so too, and there it is dealt with
-            send(self.stdin, pack({"recipe": recipe.model_dump(mode="json"), "device": str(device)}, tensors))
+            send(self.stdin, pack(job, tensors))
 
     def dismiss(self) -> None:
         """No more work: it ends after the present epoch, or at once when it has nothing to do."""
@@ -148,30 +165,32 @@ class _Worker:
 
 
 class _Team:
-    """The workers, the queue that they take recipes from, and what comes back from them."""
+    """The workers, the runs that wait for one, and what comes back from them."""
 
     def __init__(
-        self, queue: deque[Recipe], store: Store, device: torch.device, listen: Callable[[Event], None]
+        self, waiting: list[_Run], store: Store, device: torch.device, listen: Callable[[Event], None]
     ) -> None:
-        self.queue, self.store, self.device, self.listen = queue, store, device, listen
+        self.waiting, self.store, self.device, self.listen = waiting, store, device, listen
         self.workers: list[_Worker] = []
         self.selector = selectors.DefaultSelector()
-        self.deaths: dict[str, int] = {}
+        self.places = 0
+        self.stopping = False
 
-    def work(self, workers: int) -> None:
-        for _ in range(workers):
+    def work(self, places: int) -> None:
+        self.places = places
+        for _ in range(places):
             self._hire()
         while self.workers:
             self._hear(timeout=None)
 
     def stop(self) -> None:
         """Let every worker finish its epoch, and keep it."""
-        self.queue.clear()
+        self.stopping = True
         for worker in self.workers:
             worker.dismiss()
         until = time.monotonic() + GRACE_S
         while self.workers and time.monotonic() < until:
-            self._hear(timeout=until - time.monotonic(), replace=False)
+            self._hear(timeout=until - time.monotonic())
 
     def kill(self) -> None:
         for worker in self.workers:
@@ -186,53 +205,65 @@ class _Team:
         self._next(worker)
 
     def _next(self, worker: _Worker) -> None:
-        worker.recipe = None
-        if not self.queue:
+        """Give the worker the run with the most epochs left, all of them or a part."""
+        worker.run = None
+        if self.stopping or not self.waiting:
             worker.dismiss()
             return
-        recipe = self.queue.popleft()
-        start = self.store.begin(recipe, header(recipe, self.device))
-        self.listen(Began(recipe, start.epochs))
-        worker.give(recipe, start.checkpoint, self.device)
+        run = max(self.waiting, key=lambda run: run.epochs_left)
+        self.waiting.remove(run)
+        unfinished = 1 + len(self.waiting) + sum(other.run is not None for other in self.workers)
+        tail = self.waiting and unfinished < 2 * self.places
+        start = self.store.begin(run.recipe, header(run.recipe, self.device))
+        if not run.begun:
+            self.listen(Began(run.recipe, start.epochs))
+            run.begun = True
+        worker.give(run, start.checkpoint, self.device, max(1, run.epochs_left // 4) if tail else None)
 
-    def _hear(self, timeout: float | None, *, replace: bool = True) -> None:
+    def _hear(self, timeout: float | None) -> None:
         for key, _ in self.selector.select(timeout):
             worker: _Worker = key.data
             message = receive(worker.stdout)
             if message is None:
-                self._gone(worker, replace)
+                self._gone(worker)
             else:
                 self._take(worker, message)
 
     def _take(self, worker: _Worker, message: bytes) -> None:
-        recipe = worker.recipe
-        assert recipe is not None
+        run = worker.run
+        assert run is not None
         meta, _ = unpack(message)
-        if "epoch" in meta:
-            self.listen(Went(recipe, Epoch(**meta["epoch"])))
-            return
-        chunk = Chunk.unpack(message)
-        self.store.add(recipe.digest(), chunk)
-        self.deaths.pop(recipe.digest(), None)
-        if chunk.state != "unfinished":
-            self.listen(Ended(recipe, chunk.state, chunk.error))
-            self._next(worker)
+        match meta["about"]:
+            case "epoch":
+                self.listen(Went(run.recipe, Epoch(**meta["epoch"])))
+            case "chunk":
+                chunk = Chunk.unpack(message)
+                self.store.add(run.recipe.digest(), chunk)
+                run.deaths, run.ended = 0, chunk.state != "unfinished"
+                run.epochs_left -= len(chunk.rows)
+                if run.ended:
+                    self.listen(Ended(run.recipe, chunk.state, chunk.error))
+            case "free":
+                if not run.ended:  # it has trained the part that it was given
+                    self.waiting.append(run)
+                self._next(worker)
 
-    def _gone(self, worker: _Worker, replace: bool) -> None:
+    def _gone(self, worker: _Worker) -> None:
         self.selector.unregister(worker.stdout)
         self.workers.remove(worker)
         reason = worker.last_words()
-        recipe = worker.recipe
-        if recipe is None or not replace:
-            return
-        digest = recipe.digest()
-        self.deaths[digest] = self.deaths.get(digest, 0) + 1
-        if self.deaths[digest] < TRIES:
-            self.listen(Died(recipe, reason))
-            self.queue.appendleft(recipe)
-        else:
-            error = f"its worker died {TRIES} times without getting on ({reason})"
-            self.store.add(digest, Chunk("failed", error=error))
-            self.listen(Ended(recipe, "failed", error))
-        if self.queue:
+        if worker.run is not None and not worker.run.ended and not self.stopping:
+            self._bury(worker.run, reason)
+        if self.waiting and not self.stopping:
             self._hire()
+
+    def _bury(self, run: _Run, reason: str) -> None:
+        """What becomes of a run whose worker has died."""
+        run.deaths += 1
+        if run.deaths < TRIES:
+            self.listen(Died(run.recipe, reason))
+            self.waiting.append(run)
+            return
+        error = f"its worker died {TRIES} times without getting on ({reason})"
+        self.store.add(run.recipe.digest(), Chunk("failed", error=error))
+        self.listen(Ended(run.recipe, "failed", error))

@@ -4,6 +4,7 @@ It writes nothing to disk. When its parent goes away, in whatever manner, it end
 the present epoch.
 """
 
+import itertools
 import os
 import select
 import sys
@@ -40,18 +41,23 @@ def main() -> None:
     with reproducible_process():
         while (job := receive(jobs)) is not None:
             _do(job, data, send_back)
+            send_back(pack({"about": "free"}))
 
 
 def _do(job: bytes, data: FashionMNIST, send_back) -> None:
     meta, tensors = unpack(job)
     checkpoint = tensors["checkpoint"].numpy().tobytes() if "checkpoint" in tensors else None
-    recipe = Recipe.model_validate(meta["recipe"])
+    recipe, count = Recipe.model_validate(meta["recipe"]), itertools.count(1)
+
+    def stop() -> bool:  # asked once after each epoch
+        return next(count) == meta["epochs"] or _told_to_stop()
+
     try:
-        for item in training(recipe, data, torch.device(meta["device"]), checkpoint, stop=_told_to_stop):
+        for item in training(recipe, data, torch.device(meta["device"]), checkpoint, stop):
             if isinstance(item, Chunk):
                 send_back(item.pack())
             else:
-                send_back(pack({"epoch": asdict(item)}))
+                send_back(pack({"about": "epoch", "epoch": asdict(item)}))
     except Exception as error:  # whatever it is, it ends this run, not the study
         traceback.print_exc()
         send_back(Chunk("failed", error=f"{type(error).__name__}: {error}").pack())

@@ -1,0 +1,22 @@
+"""Where a report goes: HTML, or the tables alone as Markdown, by the name of the file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import altair as alt
+
+from unvanish.core.errors import StoreError
+from unvanish.report.figures import all_figures
+from unvanish.report.markdown import markdown
+from unvanish.report.page import page
+from unvanish.report.results import Group
+from unvanish.store.files import write_whole
+
+
+def write_report(groups: Sequence[Group], path: Path, figures: dict[str, alt.Chart] | None = None) -> None:
+    """Write the report of these runs. Every text in the page is escaped, whatever a recipe says."""
+    content = markdown(groups) if path.suffix == ".md" else page(groups, figures or all_figures(groups))
+    try:
+        write_whole(path, content.encode())
+    except OSError as error:
+        raise StoreError(f"the report cannot be written to {path} ({error.strerror}); name another file") from error
