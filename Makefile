@@ -24,8 +24,10 @@ lint: .venv/.dev
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: .venv/.run
+bench: .venv/.bench
+	$(BIN)/python benchmarks/whole_machine.py
 	$(BIN)/python benchmarks/telemetry.py
+	$(BIN)/python benchmarks/scaling.py
 
 .venv/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unvanish needs Python 3.11 or newer: make PYTHON=python3.11 …")'
@@ -36,6 +38,10 @@ bench: .venv/.run
 
 .venv/.dev: .venv/.run
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+.venv/.bench: .venv/.run
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 clean:

@@ -105,6 +105,9 @@ def reproduce(
         Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
+    measure_every: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step. (default: 10)")
+    ] = 10,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
 ) -> None:
@@ -142,6 +145,7 @@ def reproduce(
                     jobs=jobs or usable_cores(),
                     device=where,
                     fresh=fresh,
+                    measure_every=measure_every,
                     listen=progress.hear,
                 )
             records = [kept.record(recipe.digest(), weights=False) for recipe in recipes]

@@ -28,7 +28,7 @@ from unvanish.store.tables import Header
 __all__ = ["NETWORKS", "REMEDIES", "header", "run", "training"]  # a recipe can name any of these
 
 SAVE_WITHIN_S = 5.0  # no more work than this, or than one epoch, is ever at risk
-MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118
+MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118, for a few per cent of the time
 
 
 def run(
@@ -38,20 +38,22 @@ def run(
     store: str | Path | None = None,
     fresh: bool = False,
     device: str | None = None,
+    measure_every: int = MEASURE_EVERY,
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> Record:
     """Train one recipe in this process, and give everything that was measured.
 
     With a `store` (a folder), a finished recipe is read instead of trained again unless `fresh`, and an
-    interrupted one goes on from its last checkpoint. `on_epoch` is called after each epoch.
+    interrupted one goes on from its last checkpoint. The gradient flow is measured on every so many steps of
+    an epoch, its first among them. `on_epoch` is called after each epoch.
     """
     recipe = recipe.but(epochs=epochs) if epochs is not None else recipe
     where = device_named(device)
     with Store.in_memory() if store is None else Store.writer(store) as kept:
-        start = kept.begin(recipe, header(recipe, where), fresh=fresh)
+        start = kept.begin(recipe, header(recipe, where, measure_every), fresh=fresh)
         if not start.ended:
             with reproducible_process():
-                for item in training(recipe, fashion_mnist(), where, start.checkpoint):
+                for item in training(recipe, fashion_mnist(), where, start.checkpoint, measure_every=measure_every):
                     if isinstance(item, Chunk):
                         kept.add(recipe.digest(), item)
                     elif on_epoch:
@@ -59,11 +61,12 @@ def run(
         return kept.record(recipe.digest())
 
 
-def header(recipe: Recipe, device: torch.device) -> Header:
+def header(recipe: Recipe, device: torch.device, measure_every: int = MEASURE_EVERY) -> Header:
     """What a run is stored under besides its recipe."""
     setup = recipe.uninitialised()
     return Header(
-        environment=environment(device) | {"step": step_for(setup.model, setup.loss).name},
+        environment=environment(device)
+        | {"step": step_for(setup.model, setup.loss).name, "flow": f"measured on 1 step in {measure_every}"},
         layers=layer_names(setup),
         probes={probe.name: probe.unit for probe in PROBES},
     )
@@ -75,6 +78,7 @@ def training(
     device: torch.device,
     checkpoint: bytes | None = None,
     stop: Callable[[], bool] = lambda: False,
+    measure_every: int = MEASURE_EVERY,
 ) -> Iterator[Epoch | Chunk]:
     """Train a recipe: each epoch as it ends, and from time to time a chunk to be kept.
 
@@ -88,7 +92,7 @@ def training(
         Plan(recipe.epochs, recipe.batch, recipe.seed),
         FashionMNIST(train=data.train.first(recipe.samples), test=data.test),
         probes=PROBES,
-        schedule=every(MEASURE_EVERY),
+        schedule=every(measure_every),
         device=device,
         start=Checkpoint.unpack(checkpoint) if checkpoint else None,
     ):

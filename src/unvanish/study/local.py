@@ -25,7 +25,7 @@ from unvanish.core.packing import pack, unpack
 from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
 from unvanish.core.record import Epoch
-from unvanish.runner import header
+from unvanish.runner import MEASURE_EVERY, header
 from unvanish.store.store import Store
 from unvanish.study.frames import receive, send
 
@@ -83,6 +83,7 @@ def train_all(
     jobs: int,
     device: torch.device,
     fresh: bool = False,
+    measure_every: int = MEASURE_EVERY,
     listen: Callable[[Event], None] = lambda event: None,
 ) -> None:
     """Bring every recipe to its end in the store. Events come as they happen, in the parent.
@@ -93,12 +94,12 @@ def train_all(
     waiting: list[_Run] = []
     different = {recipe.digest(): recipe for recipe in recipes}
     for recipe in different.values():
-        start = store.begin(recipe, header(recipe, device), fresh=fresh)
+        start = store.begin(recipe, header(recipe, device, measure_every), fresh=fresh)
         if start.ended:
             listen(Known(recipe))
         else:
             waiting.append(_Run(recipe, epochs_left=sum(recipe.stage_epochs()) - start.epochs))
-    team = _Team(waiting, store, device, listen)
+    team = _Team(waiting, store, _Orders(device, measure_every), listen)
     try:
         team.work(min(jobs, len(waiting)))
     except KeyboardInterrupt:
@@ -117,6 +118,14 @@ class _Run:
     begun: bool = False
     ended: bool = False
     deaths: int = 0
+
+
+@dataclass(frozen=True)
+class _Orders:
+    """What holds for every run of a study."""
+
+    device: torch.device
+    measure_every: int
 
 
 class _Worker:
@@ -139,10 +148,15 @@ class _Worker:
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self.run: _Run | None = None
 
-    def give(self, run: _Run, checkpoint: bytes | None, device: torch.device, epochs: int | None) -> None:
+    def give(self, run: _Run, checkpoint: bytes | None, orders: _Orders, epochs: int | None) -> None:
         """Let it train the run to its end, or for so many epochs."""
         self.run = run
-        job = {"recipe": run.recipe.model_dump(mode="json"), "device": str(device), "epochs": epochs}
+        job = {
+            "recipe": run.recipe.model_dump(mode="json"),
+            "device": str(orders.device),
+            "measure_every": orders.measure_every,
+            "epochs": epochs,
+        }
         tensors = {"checkpoint": torch.frombuffer(bytearray(checkpoint), dtype=torch.uint8)} if checkpoint else {}
         with suppress(BrokenPipeError):  # it is dead: its other pipe says so too, and there it is dealt with
             send(self.stdin, pack(job, tensors))
@@ -167,10 +181,8 @@ class _Worker:
 class _Team:
     """The workers, the runs that wait for one, and what comes back from them."""
 
-    def __init__(
-        self, waiting: list[_Run], store: Store, device: torch.device, listen: Callable[[Event], None]
-    ) -> None:
-        self.waiting, self.store, self.device, self.listen = waiting, store, device, listen
+    def __init__(self, waiting: list[_Run], store: Store, orders: _Orders, listen: Callable[[Event], None]) -> None:
+        self.waiting, self.store, self.orders, self.listen = waiting, store, orders, listen
         self.workers: list[_Worker] = []
         self.selector = selectors.DefaultSelector()
         self.places = 0
@@ -214,11 +226,11 @@ class _Team:
         self.waiting.remove(run)
         unfinished = 1 + len(self.waiting) + sum(other.run is not None for other in self.workers)
         tail = self.waiting and unfinished < 2 * self.places
-        start = self.store.begin(run.recipe, header(run.recipe, self.device))
+        start = self.store.begin(run.recipe, header(run.recipe, self.orders.device, self.orders.measure_every))
         if not run.begun:
             self.listen(Began(run.recipe, start.epochs))
             run.begun = True
-        worker.give(run, start.checkpoint, self.device, max(1, run.epochs_left // 4) if tail else None)
+        worker.give(run, start.checkpoint, self.orders, max(1, run.epochs_left // 4) if tail else None)
 
     def _hear(self, timeout: float | None) -> None:
         for key, _ in self.selector.select(timeout):

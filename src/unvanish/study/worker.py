@@ -53,7 +53,7 @@ def _do(job: bytes, data: FashionMNIST, send_back) -> None:
         return next(count) == meta["epochs"] or _told_to_stop()
 
     try:
-        for item in training(recipe, data, torch.device(meta["device"]), checkpoint, stop):
+        for item in training(recipe, data, torch.device(meta["device"]), checkpoint, stop, meta["measure_every"]):
             if isinstance(item, Chunk):
                 send_back(item.pack())
             else:

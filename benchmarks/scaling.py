@@ -1,0 +1,104 @@
+"""How the time grows with depth, width, runs and processes, each beside the matrix products of the same shape.
+
+python benchmarks/scaling.py [--rounds N] [--to FOLDER]
+
+Depth and width: one process, 6,144 images, an epoch of ours and of the products in turn. Runs: the whole
+command's machinery (workers, store) on every core, runs of one epoch each.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import unvanish as uv
+from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
+from unvanish.engine.flow import every
+from unvanish.engine.process import reproducible_process
+from unvanish.engine.train import EpochDone, Plan, train
+from unvanish.probes import ALL as PROBES
+from unvanish.study.local import train_all
+from work import BATCH, Products, flop_per_epoch
+
+TRAIN, TEST = 12 * BATCH, 2 * BATCH
+DEPTHS, WIDTHS, RUNS = (7, 14, 30, 50, 100, 200), (32, 64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32, 64)
+CPU = torch.device("cpu")
+
+Row = dict[str, float]
+
+
+def against_products(hidden: tuple[int, ...], data: FashionMNIST, rounds: int) -> Row:
+    """Seconds an epoch of ours and of the products, in turn."""
+    recipe, products = uv.baseline(hidden=hidden), Products(hidden, TRAIN, TEST)
+    plan = Plan(epochs=rounds + 1, batch=BATCH, seed=42)
+    ours, theirs = [], []
+    products.epoch()
+    for item in train(recipe.uninitialised(), plan, data, probes=PROBES, schedule=every(10), device=CPU):
+        if isinstance(item, EpochDone):
+            ours.append(item.row.seconds)
+            began = time.perf_counter()
+            products.epoch()
+            theirs.append(time.perf_counter() - began)
+    seconds = statistics.median(ours[1:])  # the first one warms up
+    ratios = [b / a for a, b in zip(ours[1:], theirs[1:], strict=True)]
+    return {
+        "seconds": seconds,
+        "ns_per_kflop": seconds * 1e12 / flop_per_epoch(hidden, TRAIN, TEST),
+        "of_products": statistics.median(ratios),
+    }
+
+
+def many_runs(count: int, jobs: int) -> float:
+    """Seconds of training so many runs of one full epoch, workers' start and store included."""
+    recipes = [uv.baseline(epochs=1, seed=seed) for seed in range(count)]
+    with tempfile.TemporaryDirectory() as folder, uv.Store.writer(folder) as store:
+        began = time.perf_counter()
+        train_all(recipes, store, jobs=jobs, device=CPU)
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--to", type=Path, default=Path("build/bench"))
+    options = arguments.parse_args()
+    full, cores = fashion_mnist(), len(os.sched_getaffinity(0))
+    data = replace(full, train=full.train.first(TRAIN), test=full.test.first(TEST))
+    result: dict[str, dict[int, Row]] = {"depth": {}, "width": {}, "runs": {}, "processes": {}}
+    with reproducible_process():
+        for depth in DEPTHS:
+            result["depth"][depth] = against_products((128,) * depth, data, options.rounds)
+            print(f"  depth {depth}", file=sys.stderr, flush=True)
+        for width in WIDTHS:
+            result["width"][width] = against_products((width,) * 7, data, options.rounds)
+            print(f"  width {width}", file=sys.stderr, flush=True)
+    for count in RUNS:
+        seconds = many_runs(count, cores)
+        result["runs"][count] = {"seconds": seconds, "seconds_a_run": seconds * min(cores, count) / count}
+        print(f"  {count} runs", file=sys.stderr, flush=True)
+    for jobs in range(1, cores + 1):
+        seconds = many_runs(8, jobs)
+        result["processes"][jobs] = {"seconds": seconds, "model_epochs_a_second": 8 / seconds}
+    text = "\n\n".join(_table(name, rows) for name, rows in result.items())
+    print(text)
+    options.to.mkdir(parents=True, exist_ok=True)
+    (options.to / "scaling.md").write_text(text + "\n")
+    (options.to / "scaling.json").write_text(json.dumps(result, indent=1))
+
+
+def _table(name: str, rows: dict[int, Row]) -> str:
+    columns = list(next(iter(rows.values())))
+    head = [f"| {name} | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    body = [f"| {key} | {' | '.join(f'{row[column]:.3f}' for column in columns)} |" for key, row in rows.items()]
+    return "\n".join(head + body)
+
+
+if __name__ == "__main__":
+    main()

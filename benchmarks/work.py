@@ -1,0 +1,73 @@
+"""The work that is timed: its size in floating-point operations, and the matrix products alone.
+
+One model-epoch is a training epoch over 60,000 images in batches of 512 and the evaluation on 10,000, of
+784 → hidden layers → 10.
+"""
+# B batch, D features in, E features out
+
+import itertools
+
+import torch
+from torch import Tensor
+
+TRAIN, TEST, BATCH, INPUTS, CLASSES = 60_000, 10_000, 512, 784, 10
+BASELINE = (128,) * 7
+
+
+def flop_per_epoch(hidden: tuple[int, ...] = BASELINE, train: int = TRAIN, test: int = TEST) -> int:
+    """A multiplication and an addition for each weight and image: forward, ∂W, and ∂h but at the input."""
+    fans = [INPUTS, *hidden, CLASSES]
+    weights = sum(a * b for a, b in itertools.pairwise(fans))
+    return 2 * train * (3 * weights - INPUTS * hidden[0]) + 2 * test * weights
+
+
+class Products:
+    """The matrix products of a model-epoch and nothing else: what no training step can be faster than."""
+
+    def __init__(self, hidden: tuple[int, ...] = BASELINE, train: int = TRAIN, test: int = TEST) -> None:
+        self.train_B, self.test_B = _batches(train), _batches(test)
+        fans = [INPUTS, *hidden, CLASSES]
+        self.weights = [torch.randn(b, a) * 0.05 for a, b in itertools.pairwise(fans)]
+        self.gradients = [torch.empty_like(weight) for weight in self.weights]
+        self.buffers = {rows: [torch.rand(rows, fan) for fan in fans] for rows in {*self.train_B, *self.test_B}}
+
+    @torch.no_grad()
+    def epoch(self) -> None:
+        for rows in self.train_B:
+            self._forward(self.buffers[rows])
+            self._backward(self.buffers[rows])
+        for rows in self.test_B:
+            self._forward(self.buffers[rows])
+
+    def _forward(self, h: list[Tensor]) -> None:
+        for layer, weight_ED in enumerate(self.weights):
+            torch.mm(h[layer], weight_ED.t(), out=h[layer + 1])
+
+    def _backward(self, h: list[Tensor]) -> None:
+        # The products overwrite their own inputs with whatever comes out: only the time is of interest,
+        # so the last buffer is filled anew to keep the numbers ordinary ones.
+        h[-1].fill_(1e-3)
+        for layer in range(len(self.weights) - 1, -1, -1):
+            torch.mm(h[layer + 1].t(), h[layer], out=self.gradients[layer])
+            if layer:
+                torch.mm(h[layer + 1], self.weights[layer], out=h[layer])
+
+
+def gemm_rate(seconds: float = 1.0) -> float:
+    """GFLOP/s of one process on the two large products of a step, the best of repeated tries."""
+    import time
+
+    best, until = 0.0, time.perf_counter() + seconds
+    shapes = [(BATCH, INPUTS, 128), (BATCH, 128, 128)]
+    operands = [(torch.rand(m, k), torch.rand(k, n), torch.empty(m, n)) for m, k, n in shapes]
+    while time.perf_counter() < until:
+        for (m, k, n), (a, b, out) in zip(shapes, operands, strict=True):
+            began = time.perf_counter()
+            for _ in range(20):
+                torch.mm(a, b, out=out)
+            best = max(best, 20 * 2 * m * k * n / (time.perf_counter() - began) / 1e9)
+    return best
+
+
+def _batches(count: int) -> list[int]:
+    return [BATCH] * (count // BATCH) + ([count % BATCH] if count % BATCH else [])
