@@ -7,11 +7,11 @@ backward signal is divided by the same std that shrank the forward one (Ioffe & 
 algorithm 1). `batch-norm` takes the moments of each unit over the batch; `standardize` takes one mean
 and one std over the whole batch × features tensor.
 
-Contraindications: `standardize` cannot help where the units differ but the inputs do not: the spread
-between units stays, the difference between inputs goes on vanishing, so the network does not learn
-(method 4b). Batch norm without skips makes the gradient explode in deep nets, by about 1.2 a layer
-(Yang et al. 2019); and with the batch's own statistics at evaluation, as published, a prediction
-depends on the other images of its batch.
+Contraindications: `standardize` does little where the units differ but the inputs do not: the spread
+between units stays, the difference between inputs goes on vanishing, so the network learns nothing for
+some fifty epochs (method 4b). Batch norm without skips makes the gradient explode in deep nets, by
+about 1.2 a layer (Yang et al. 2019); and with the batch's own statistics at evaluation, as published, a
+prediction depends on the other images of its batch.
 """
 
 from dataclasses import replace

@@ -67,7 +67,7 @@ def gradient_map(group: Group, domain: tuple[float, float]) -> alt.Chart:
                 rows.append({"layer": layer, "a": int(ends[start]) - 1, "b": int(ends[stop - 1]), "s": _short(shown)})
     return (
         alt.Chart(alt.Data(values=rows))
-        .mark_rect(stroke=None)
+        .mark_rect(strokeWidth=0.7)
         .encode(
             x=alt.X("a:Q", title="epoch", scale=alt.Scale(nice=False), axis=alt.Axis(grid=False, tickCount=4)),
             x2="b:Q",
@@ -78,13 +78,15 @@ def gradient_map(group: Group, domain: tuple[float, float]) -> alt.Chart:
                 scale=alt.Scale(domain=list(domain), scheme="inferno", clamp=True),
                 legend=alt.Legend(orient="bottom", gradientLength=180, titleLimit=300),
             ),
+            # an outline of the same colour: without it a renderer leaves seams between the rectangles
+            stroke=alt.Stroke("s:Q", scale=alt.Scale(domain=list(domain), scheme="inferno", clamp=True), legend=None),
             tooltip=[
                 "layer:O",
                 alt.Tooltip("a:Q", title="from epoch"),
                 alt.Tooltip("s:Q", title="log₁₀ RMS"),
             ],
         )
-        .properties(height=150, width="container", title=group.name)
+        .properties(height=150, width="container", title=alt.TitleParams(group.name, subtitle=group.title))
     )
 
 
@@ -168,7 +170,7 @@ def styled(chart: AnyChart) -> AnyChart:
         .configure_view(stroke=None)
         .configure_axis(domainColor=GREY, tickColor=GREY, gridColor="#8883", labelColor=GREY, titleColor=GREY)
         .configure_legend(labelColor=GREY, titleColor=GREY, labelLimit=220)
-        .configure_title(color=GREY, anchor="start", fontSize=13)
+        .configure_title(color=GREY, subtitleColor=GREY, anchor="start", fontSize=13)
     )
 
 
