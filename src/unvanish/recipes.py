@@ -20,7 +20,7 @@ from unvanish.remedies import (
 PUBLISHED_EPOCHS = 300
 
 METHODS: dict[str, tuple[str, tuple[Remedy, ...]]] = {
-    "baseline": ("baseline", ()),
+    "baseline": ("no remedy", ()),
     "1a": ("weight increasing", (WeightIncreasing(1.0),)),
     "1b": ("weight increasing", (WeightIncreasing(10.0),)),
     "2": ("better activation", (BetterActivation("ReLU"),)),

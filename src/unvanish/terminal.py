@@ -176,7 +176,7 @@ def _title(recipe: Recipe) -> str:
     name = label(recipe)
     if name not in METHODS:
         return name
-    title = f"{METHODS[name][0]}, {recipe}" if recipe.remedies else "baseline"
+    title = f"{METHODS[name][0]}, {recipe}" if recipe.remedies else METHODS[name][0]
     return f"{name:<10}{title}"
 
 

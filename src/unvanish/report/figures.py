@@ -64,10 +64,13 @@ def gradient_map(group: Group, domain: tuple[float, float]) -> alt.Chart:
             if len(seen):
                 mean = float(seen.mean())  # a geometric mean; −inf (nothing left) gets the darkest colour
                 shown = max(mean, domain[0]) if math.isfinite(mean) else domain[0]
-                rows.append({"layer": layer, "a": int(ends[start]) - 1, "b": int(ends[stop - 1]), "s": _short(shown)})
+                a, b = int(ends[start]) - 1, int(ends[stop - 1])
+                # Each reaches under the next one, or renderers leave a seam between them.
+                under = b + 0.2 * (b - a) if stop < len(values) else b
+                rows.append({"layer": layer, "a": a, "b": under, "s": _short(shown)})
     return (
         alt.Chart(alt.Data(values=rows))
-        .mark_rect(strokeWidth=0.7)
+        .mark_rect()
         .encode(
             x=alt.X("a:Q", title="epoch", scale=alt.Scale(nice=False), axis=alt.Axis(grid=False, tickCount=4)),
             x2="b:Q",
@@ -78,8 +81,6 @@ def gradient_map(group: Group, domain: tuple[float, float]) -> alt.Chart:
                 scale=alt.Scale(domain=list(domain), scheme="inferno", clamp=True),
                 legend=alt.Legend(orient="bottom", gradientLength=180, titleLimit=300),
             ),
-            # an outline of the same colour: without it a renderer leaves seams between the rectangles
-            stroke=alt.Stroke("s:Q", scale=alt.Scale(domain=list(domain), scheme="inferno", clamp=True), legend=None),
             tooltip=[
                 "layer:O",
                 alt.Tooltip("a:Q", title="from epoch"),
