@@ -3,6 +3,8 @@
 Each takes the data and a `gate` that it calls after every epoch, evaluation included, and trains until it
 is killed. One thread each; frameworks are imported where they are used, and only if they are installed.
 """
+# The frameworks' own annotations refuse what their documentation shows:
+# pyright: reportArgumentType=false, reportIncompatibleMethodOverride=false
 
 import itertools
 from collections.abc import Callable
