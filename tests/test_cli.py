@@ -89,11 +89,11 @@ def test_export_layers_to_a_pipe(store):
 
 def test_a_closed_pipe_is_no_error(store):
     piped = subprocess.run(
-        f"{sys.executable} -m unvanish export --layers --to - --store {store} | head -1",
-        shell=True, capture_output=True, text=True, check=False,
+        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m unvanish export --layers --to - --store {store} | head -1"],
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert piped.stdout.startswith("method,seed")
-    assert piped.stderr == ""
+    assert (piped.stderr, piped.returncode) == ("", 0)
 
 
 def test_report_is_rebuilt_from_the_store_alone(store, tmp_path):
@@ -122,6 +122,7 @@ def test_data_says_where_it_lies():
         (["reproduce", "--epochs", "0"], "--epochs"),
         (["reproduce", "--epochs", "3", "--published"], "leave --epochs out"),
         (["reproduce", "--seeds", "a,b"], "--seeds takes whole numbers"),
+        (["reproduce", "--seeds", "-1"], "--seeds takes numbers from 0"),
         (["reproduce", "--sedes", "1"], "--seeds"),
         (["reproduce", "5", "--device", "gpu0"], "device 'gpu0'"),
         (["nothing"], "No such command"),
@@ -134,6 +135,13 @@ def test_wrong_usage_ends_with_2_and_a_sentence(words, sentence, tmp_path):
     assert sentence in " ".join(refused.stderr.replace("│", " ").split())
     assert "Traceback" not in refused.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_training(tmp_path):
+    refused = cli("reproduce", "5", "--report", "/proc/nowhere/r.html", "--store", tmp_path)
+    assert refused.returncode == 1
+    assert "cannot be written" in refused.stderr
+    assert "finished" not in refused.stderr
 
 
 def test_no_store_is_a_sentence(tmp_path):

@@ -17,15 +17,15 @@ Contraindications: none that a toy could have.
 from dataclasses import replace
 from typing import ClassVar, final
 
-from pydantic.dataclasses import dataclass
 
 from unvanish.core.errors import NothingToDo
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Init, Setup
+from unvanish.core.validated import validated
 
 
 @final
-@dataclass(frozen=True)
+@validated
 class ToyScale(Remedy):
     """Draw every weight from N(0, 0.3**2)."""
 

@@ -28,6 +28,12 @@ def test_it_applies_to_any_network_of_seven_blocks(remedy, case):
 
 
 @by_kind
+def test_a_misspelt_field_is_refused(remedy):
+    with pytest.raises(uv.RecipeError, match="has no 'nonsense'"):
+        type(remedy)(nonsense=1)
+
+
+@by_kind
 @by_case
 def test_applying_changes_a_copy_only(remedy, case):
     setup = case.setup()

@@ -69,6 +69,12 @@ def test_lengths_are_named_only_where_they_differ():
     assert [g.name for g in grouped([made_up("5"), made_up("5", epochs=7)])] == ["5, 4 epochs", "5, 7 epochs"]
 
 
+def test_fewer_images_or_another_batch_are_no_seeds_of_the_same():
+    recipes = [uv.method("5", epochs=2, **changes) for changes in ({}, {"samples": 2048}, {"batch": 64})]
+    groups = grouped([made_up("own", recipe=recipe) for recipe in recipes])
+    assert [group.name for group in groups] == ["5", "5, 2048 images", "5, batch 64"]
+
+
 def test_only_comparable_epochs_are_compared_with_the_published():
     found = comparisons(grouped([made_up("5"), made_up("6"), made_up("5", seed=1), made_up("3")]))
     assert [(c.method, c.stage, c.epoch) for c in found] == [("5", 1, 1), ("5", 1, 2), ("5", 1, 3)]

@@ -40,13 +40,9 @@ RunsArgument = Annotated[
 
 
 def main() -> None:
-    """The entry point. A reader that closes the pipe early (`| head`) is not an error."""
+    """The entry point."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    try:
-        app(prog_name="unvanish")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(OK)
+    app(prog_name="unvanish")
 
 
 @contextmanager
@@ -57,6 +53,10 @@ def _exit_codes() -> Iterator[None]:
 
         try:
             yield
+            sys.stdout.flush()
+        except BrokenPipeError:  # a reader that closes the pipe early (`| head`) is not an error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(OK) from None
         except UnvanishError as error:
             typer.echo(f"unvanish: {error}", err=True)
             raise typer.Exit(USAGE if isinstance(error, RecipeError) else FAILED) from error
@@ -106,7 +106,7 @@ def reproduce(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
     measure_every: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step. (default: 10)")
+        int, typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step.")
     ] = 10,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
@@ -132,12 +132,15 @@ def reproduce(
         from unvanish.data.sources import locate
         from unvanish.engine.environment import usable_cores
         from unvanish.report.results import grouped
-        from unvanish.report.write import write_report
+        from unvanish.report.write import check_writable, write_report
         from unvanish.store.store import Store
         from unvanish.study.local import train_all
 
+        path = report or store / "report.html"
         locate()  # here, once, before any worker asks for it
         with Store.writer(store) as kept:
+            for target in (path, *([figures / "accuracy.svg"] if figures else [])):
+                check_writable(target)  # now, not after hours of training
             with study_progress(quiet=quiet) as progress:
                 train_all(
                     recipes,
@@ -152,7 +155,6 @@ def reproduce(
         groups = grouped(records)
         if not quiet:
             print_results(groups)
-        path = report or store / "report.html"
         charts = _save_figures(groups, figures)
         write_report(groups, path, charts)
         typer.echo(path)
@@ -251,6 +253,8 @@ def _seeds(text: str) -> list[int]:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise RecipeError(f"--seeds takes whole numbers with commas between them, as 42,43; not '{text}'") from None
+    if not all(0 <= seed < 2**63 for seed in seeds):
+        raise RecipeError(f"--seeds takes numbers from 0 to 2⁶³ − 1, not '{text}'")
     return list(dict.fromkeys(seeds))
 
 
@@ -276,7 +280,7 @@ def _chosen(summaries: "list[Summary]", words: list[str]) -> "list[Summary]":
         found = [s for s in summaries if label(s.recipe) == word or (len(word) >= 4 and s.digest.startswith(word))]
         if not found:
             raise StoreError(f"no run is called '{word}'; `unvanish runs` lists what the store holds")
-        chosen += found
+        chosen += [s for s in found if s not in chosen]
     return chosen if words else summaries
 
 

@@ -17,7 +17,7 @@ from unvanish.remedies import (
     WeightIncreasing,
 )
 
-PUBLISHED_EPOCHS = 300
+PUBLISHED_EPOCHS, PUBLISHED_SEED = 300, 42
 
 METHODS: dict[str, tuple[str, tuple[Remedy, ...]]] = {
     "baseline": ("no remedy", ()),
@@ -55,7 +55,8 @@ def baseline(
 def method(name: str, **others: Any) -> Recipe:
     """The recipe of a published method by its id (`METHODS`)."""
     if name not in METHODS:
-        raise RecipeError(f"no method is called '{name}'{did_you_mean(name, METHODS)}; there are {', '.join(METHODS)}")
+        guess = did_you_mean(name, METHODS) or f"; there are {', '.join(METHODS)}"
+        raise RecipeError(f"no method is called '{name}'{guess}")
     return baseline(**others).with_remedies(*METHODS[name][1])
 
 
@@ -68,9 +69,9 @@ def methods_named(words: list[str]) -> list[str]:
     kinds = {remedy.kind for remedy in ALL}
     for word in words:
         if word not in METHODS and word not in kinds:
+            every = f"; there are {', '.join(METHODS)} and the remedies {', '.join(sorted(kinds))}"
             raise RecipeError(
-                f"no method or remedy is called '{word}'{did_you_mean(word, [*METHODS, *kinds])}; "
-                f"there are {', '.join(METHODS)} and the remedies {', '.join(sorted(kinds))}"
+                f"no method or remedy is called '{word}'{did_you_mean(word, [*METHODS, *kinds]) or every}"
             )
     return [
         name
@@ -82,18 +83,18 @@ def methods_named(words: list[str]) -> list[str]:
 def label(recipe: Recipe) -> str:
     """The id of the method that this recipe is, at any length and seed, or else what it is made of.
 
+    Another batch, or fewer images, is named behind it.
+
     >>> label(method("4a", epochs=3, seed=7))
     '4a'
     """
     plain = baseline()
-    if (recipe.network, recipe.init_std, recipe.optimizer) == (
-        plain.network,
-        plain.init_std,
-        plain.optimizer,
-    ):
+    less = "" if recipe.samples is None else f", {recipe.samples} images"
+    less += "" if recipe.batch == plain.batch else f", batch {recipe.batch}"
+    if (recipe.network, recipe.init_std, recipe.optimizer) == (plain.network, plain.init_std, plain.optimizer):
         for name, (_, remedies) in METHODS.items():
             if remedies == recipe.remedies:
-                return name
+                return name + less
     optimizer = f"{recipe.optimizer.name} {recipe.optimizer.lr:g}"
     init = "default init" if recipe.init_std is None else f"N(0, {recipe.init_std:g}²)"
-    return " + ".join([f"{recipe.network}, {init}, {optimizer}", *map(str, recipe.remedies)])
+    return " + ".join([f"{recipe.network}, {init}, {optimizer}", *map(str, recipe.remedies)]) + less

@@ -14,11 +14,12 @@ from rich.text import Text
 
 from unvanish.core.recipe import Recipe
 from unvanish.core.record import Record
-from unvanish.recipes import METHODS, label
+from unvanish.recipes import METHODS, PUBLISHED_SEED, label
 from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, table
 from unvanish.store.store import Summary
 from unvanish.study.local import Began, Died, Ended, Event, Known, Went
 
+ROOMY = 150  # columns: room for what a method changes beside its progress
 WIDTH_OF_A_PIPE = 160  # columns, where there is no terminal to ask
 
 
@@ -32,6 +33,7 @@ class StudyProgress:
 
     def hear(self, event: Event) -> None:
         digest, name = event.recipe.digest(), _title(event.recipe)
+        short = name if self.console.width >= ROOMY else f"{label(event.recipe)}{_seed(event.recipe)}"
         match event:
             case Known():
                 self._say(f"  {name}  known already")
@@ -42,7 +44,7 @@ class StudyProgress:
                     self._say(f"  {name}  goes on after {done} epochs")
                 if self.progress and digest not in self.tasks:
                     self.tasks[digest] = self.progress.add_task(
-                        name, total=total, completed=done, acc="", rate="", left=""
+                        short, total=total, completed=done, acc="", rate="", left=""
                     )
             case Went(_, row):
                 self._advance(digest, row.val_acc)
@@ -133,8 +135,9 @@ def print_record(record: Record) -> None:
     console = _console()
     recipe, outcome = record.recipe, record.outcome
     start, end = (as_factor(attenuation(record, step)) for step in (0, -1))
-    console.print(f"{_title(recipe)}, seed {recipe.seed}")
+    console.print(_title(recipe))
     facts = {
+        "seed": str(recipe.seed),
         "digest": recipe.digest(),
         "network": str(recipe.network),
         "init": "PyTorch's default" if recipe.init_std is None else f"N(0, {recipe.init_std:g}²)",
@@ -175,9 +178,14 @@ def run_name(summary: Summary) -> str:
 def _title(recipe: Recipe) -> str:
     name = label(recipe)
     if name not in METHODS:
-        return name
+        return name + _seed(recipe)
     title = f"{METHODS[name][0]}, {recipe}" if recipe.remedies else METHODS[name][0]
-    return f"{name:<10}{title}"
+    return f"{name:<10}{title}{_seed(recipe)}"
+
+
+def _seed(recipe: Recipe) -> str:
+    """Nothing for the published seed."""
+    return "" if recipe.seed == PUBLISHED_SEED else f", seed {recipe.seed}"
 
 
 def _ends(rows: list[tuple[str, ...]], most: int = 12) -> list[tuple[str, ...]]:
@@ -200,7 +208,8 @@ def _number(value: object) -> str:
 def _print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        prose = column == "what it changes"  # the one to break when there is little room
+        shown.add_column(column, no_wrap=not prose, min_width=16 if prose else None)
     for row in rows:
         shown.add_row(*map(Text, row))
     _console().print(shown)

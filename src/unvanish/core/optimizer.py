@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from unvanish.core.errors import RecipeError, did_you_mean
+from unvanish.core.validated import validated
 
 # They need more than `step()` after a backward pass: a closure, or sparse gradients.
 UNFIT = ("LBFGS", "SparseAdam")
@@ -34,7 +34,7 @@ def _one_call(kind: type[torch.optim.Optimizer]) -> dict[str, bool]:
     return {"foreach": True} if "foreach" in known else {}
 
 
-@dataclass(frozen=True)
+@validated
 class Optimizer:
     """An optimizer of `torch.optim` by name, with its learning rate and its other keyword arguments.
 

@@ -5,7 +5,7 @@ import json
 from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 from torch.nn import functional
 
 from unvanish.core.init import initialised
@@ -14,6 +14,7 @@ from unvanish.core.optimizer import Optimizer
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Init, Setup, Stage
 from unvanish.core.tagged import AsTagged
+from unvanish.core.validated import in_a_sentence
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -43,6 +44,12 @@ class Recipe(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     data: Literal["fashion-mnist"] = "fashion-mnist"
     samples: Positive | None = None
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_in_a_sentence(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        with in_a_sentence("a recipe", cls.model_fields):
+            return handler(value)
 
     def digest(self) -> str:
         """sha256 of the canonical JSON: equal recipes, and only they, have equal digests."""

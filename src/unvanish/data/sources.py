@@ -56,17 +56,21 @@ def locate() -> dict[str, Path]:
     own = os.environ.get("UNVANISH_DATA")
     if own and (found := _own_files(Path(own))):
         return found
+    files = {name: cache / name for name in SHA256}
+    if all(_intact(path) for path in files.values()):  # also where the cache is read-only
+        return files
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / "lock"):  # a second process waits here and then finds the files
+            missing = [name for name, path in files.items() if not _verified(path)]
+            if missing:
+                _fetch(missing, cache, Path(own) if own else None)
     except OSError as error:
         raise DataError(
-            f"the cache {cache} cannot be made ({error.strerror}); set XDG_CACHE_HOME or UNVANISH_DATA to a folder"
+            f"the cache {cache} cannot be written ({error.strerror}); set XDG_CACHE_HOME or UNVANISH_DATA to a folder "
+            "with room for 55 MB"
         ) from error
-    with FileLock(cache / "lock"):  # a second process waits here and then finds the files
-        missing = [name for name in SHA256 if not _verified(cache / name)]
-        if missing:
-            _fetch(missing, cache, Path(own) if own else None)
-    return {name: cache / name for name in SHA256}
+    return files
 
 
 def _own_files(folder: Path) -> dict[str, Path] | None:
@@ -84,14 +88,16 @@ def _own_files(folder: Path) -> dict[str, Path] | None:
 
 def _verified(path: Path) -> bool:
     """Whether the cached file is intact. One that is not is named and set aside."""
-    if not path.exists():
-        return False
-    if _sha256(path) == SHA256[path.name]:
-        return True
+    if not path.exists() or _intact(path):
+        return path.exists()
     aside = path.with_name(path.name + ".damaged")
     path.replace(aside)
     log.warning("%s is truncated or altered; set aside as %s and fetched again", path, aside.name)
     return False
+
+
+def _intact(path: Path) -> bool:
+    return path.exists() and _sha256(path) == SHA256[path.name]
 
 
 def _sha256(path: Path) -> str:

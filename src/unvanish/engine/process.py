@@ -39,6 +39,8 @@ def device_named(name: str | None) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise RecipeError(f"device '{name}' is not one of torch's; there are cpu, cuda, cuda:1, …") from error
+    if device.type not in ("cpu", "cuda"):
+        raise RecipeError(f"device '{name}' is not supported: training runs on cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RecipeError(f"device '{name}' is not here: torch sees no CUDA device on this machine")
     return device

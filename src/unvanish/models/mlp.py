@@ -5,17 +5,17 @@ from typing import Annotated, Any, ClassVar, final
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 from torch import nn
 
 from unvanish.core.activations import activation_name, make_activation
 from unvanish.core.network import Built, Network
+from unvanish.core.validated import validated
 
 Width = Annotated[int, Field(gt=0)]
 
 
 @final
-@dataclass(frozen=True)
+@validated
 class MLP(Network):
     """`inputs` → one `Linear` and activation for each width in `hidden` → `classes` (a `Linear`).
 

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, final
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from unvanish.core.activations import activation_name, is_activation, make_activation
 from unvanish.core.errors import NothingToDo
@@ -23,10 +22,11 @@ from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.structure import modules_in
 from unvanish.core.surgery import replaced
+from unvanish.core.validated import validated
 
 
 @final
-@dataclass(frozen=True)
+@validated
 class BetterActivation(Remedy):
     """Put another activation of `torch.nn` into every hidden block; `options` are its keyword arguments."""
 

@@ -15,16 +15,16 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar, final
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from unvanish.core.errors import NothingToDo
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
+from unvanish.core.validated import validated
 
 
 @final
-@dataclass(frozen=True)
+@validated
 class BetterOptimizer(Remedy):
     """Train with another optimizer of `torch.optim`; `options` are its other keyword arguments."""
 

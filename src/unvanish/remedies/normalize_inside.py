@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal, final
 
 import torch
-from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -28,6 +27,7 @@ from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.structure import NORMS, WEIGHT_LAYERS, modules_in, output_shapes
 from unvanish.core.surgery import replaced
+from unvanish.core.validated import validated
 
 
 @final
@@ -65,7 +65,7 @@ BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.Ba
 
 
 @final
-@dataclass(frozen=True)
+@validated
 class NormalizeInside(Remedy):
     """Normalise between each hidden weight layer and what follows it.
 

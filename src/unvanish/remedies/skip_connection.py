@@ -14,18 +14,17 @@ float32; beyond about ten skips, normalise or gate them.
 from dataclasses import replace
 from typing import ClassVar, final
 
-from pydantic.dataclasses import dataclass
-
 from unvanish.core.errors import NothingToDo, RecipeError
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.structure import output_shapes
 from unvanish.core.surgery import replaced
+from unvanish.core.validated import validated
 from unvanish.core.wiring import Add, Put, Then, Wire
 
 
 @final
-@dataclass(frozen=True)
+@validated
 class SkipConnection(Remedy):
     """Add the output of hidden layer `a` to the output of hidden layer `b`, for each (a, b).
 

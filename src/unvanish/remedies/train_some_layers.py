@@ -16,16 +16,16 @@ from typing import Annotated, ClassVar, final
 
 import torch
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from unvanish.core.errors import NothingToDo, RecipeError
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup, Stage
 from unvanish.core.stages import stage_network
+from unvanish.core.validated import validated
 
 
 @final
-@dataclass(frozen=True)
+@validated
 class TrainSomeLayers(Remedy):
     """Pile up sub-models of so many hidden layers each, input side first, and train after each.
 

@@ -16,15 +16,15 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, final
 
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from unvanish.core.errors import NothingToDo
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Init, Setup
+from unvanish.core.validated import validated
 
 
 @final
-@dataclass(frozen=True)
+@validated
 class WeightIncreasing(Remedy):
     """Draw every weight of a linear or convolution layer from N(0, `std`²), every bias 0."""
 

@@ -88,7 +88,7 @@ def grouped(records: Iterable[Record]) -> list[Group]:
 
     return [
         Group(
-            f"{name}, {epochs} epochs" if several else name,
+            f"{name}, {epochs} epoch{'s' * (epochs > 1)}" if several else name,
             tuple(sorted(groups[name, epochs], key=lambda record: record.recipe.seed)),
         )
         for name, epochs in sorted(groups, key=place)
@@ -126,7 +126,7 @@ def as_factor(value: float | None) -> str:
     if value == 0:
         return "0"
     if value >= 0.95:
-        return f"× {value:,.1f}" if value < 1000 else f"× {value:.2g}"
+        return f"× {value:,.1f}" if value < 100 else f"× {float(f'{value:.3g}'):,.0f}"
     inverse = 1 / value
     return f"1/{inverse:.1f}" if inverse < 10 else f"1/{float(f'{inverse:.3g}'):,.0f}"
 

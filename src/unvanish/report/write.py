@@ -1,5 +1,6 @@
 """Where a report goes: HTML, or the tables alone as Markdown, by the name of the file."""
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from unvanish.report.markdown import markdown
 from unvanish.report.page import page
 from unvanish.report.results import Group
 from unvanish.store.files import write_whole
+
+
+def check_writable(path: Path) -> None:
+    """Raise `StoreError` where no file can be made in the path's folder, which is made if need be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror}); name another file") from error
 
 
 def write_report(groups: Sequence[Group], path: Path, figures: dict[str, alt.Chart] | None = None) -> None:

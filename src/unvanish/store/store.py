@@ -120,13 +120,13 @@ class Store:
     # Writing
 
     def begin(self, recipe: Recipe, header: Header, *, fresh: bool = False) -> Start:
-        """Make sure that the run is there, and say where it stands. `fresh` forgets an ended one."""
+        """Make sure that the run is there, and say where it stands. `fresh` forgets it."""
         digest = recipe.digest()
         with self._writing() as connection:
             row = connection.execute(select(runs).where(runs.c.digest == digest)).first()
             if row is not None and row.state in ENDED and not fresh:
                 return Start(ended=True)
-            if row is not None and row.checkpoint is not None:
+            if row is not None and row.checkpoint is not None and not fresh:
                 done = len(read_epochs(connection, digest))
                 return Start(ended=False, checkpoint=self._read_file(row.checkpoint), epochs=done)
             connection.execute(delete(runs).where(runs.c.digest == digest))

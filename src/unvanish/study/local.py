@@ -9,6 +9,7 @@ A worker that dies is replaced, and its recipe goes on from the last checkpoint.
 finish their epoch, keeps it, and then ends.
 """
 
+import logging
 import os
 import selectors
 import subprocess
@@ -28,6 +29,8 @@ from unvanish.core.record import Epoch
 from unvanish.runner import MEASURE_EVERY, header
 from unvanish.store.store import Store
 from unvanish.study.frames import receive, send
+
+log = logging.getLogger("unvanish")
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TRIES = 3  # deaths of a worker over one recipe without any progress in between
@@ -94,11 +97,12 @@ def train_all(
     waiting: list[_Run] = []
     different = {recipe.digest(): recipe for recipe in recipes}
     for recipe in different.values():
-        start = store.begin(recipe, header(recipe, device, measure_every), fresh=fresh)
-        if start.ended:
+        start = store.begin(recipe, header(recipe, device, measure_every))
+        if start.ended and not fresh:
             listen(Known(recipe))
         else:
-            waiting.append(_Run(recipe, epochs_left=sum(recipe.stage_epochs()) - start.epochs))
+            done = 0 if fresh else start.epochs
+            waiting.append(_Run(recipe, sum(recipe.stage_epochs()) - done, fresh=fresh))
     team = _Team(waiting, store, _Orders(device, measure_every), listen)
     try:
         team.work(min(jobs, len(waiting)))
@@ -115,6 +119,7 @@ class _Run:
 
     recipe: Recipe
     epochs_left: int
+    fresh: bool = False  # what the store has of it is forgotten when it is begun, not before
     begun: bool = False
     ended: bool = False
     deaths: int = 0
@@ -197,6 +202,7 @@ class _Team:
 
     def stop(self) -> None:
         """Let every worker finish its epoch, and keep it."""
+        log.warning("finishing the epoch that each run is at; Ctrl-C again stops at once")
         self.stopping = True
         for worker in self.workers:
             worker.dismiss()
@@ -226,7 +232,9 @@ class _Team:
         self.waiting.remove(run)
         unfinished = 1 + len(self.waiting) + sum(other.run is not None for other in self.workers)
         tail = self.waiting and unfinished < 2 * self.places
-        start = self.store.begin(run.recipe, header(run.recipe, self.orders.device, self.orders.measure_every))
+        fresh = run.fresh and not run.begun
+        about = header(run.recipe, self.orders.device, self.orders.measure_every)
+        start = self.store.begin(run.recipe, about, fresh=fresh)
         if not run.begun:
             self.listen(Began(run.recipe, start.epochs))
             run.begun = True

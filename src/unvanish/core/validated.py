@@ -1,0 +1,56 @@
+"""Frozen, validated values whose refusals are sentences."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
+
+from unvanish.core.errors import RecipeError, did_you_mean
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True)
+def validated(cls: type[T]) -> type[T]:
+    """A frozen dataclass that checks its fields when it is made, and refuses a name that is none of them.
+
+    >>> from unvanish.remedies import WeightIncreasing
+    >>> WeightIncreasing(sdt=10)
+    Traceback (most recent call last):
+    unvanish.core.errors.RecipeError: WeightIncreasing has no 'sdt'; did you mean 'std'?
+    """
+    made: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
+    make = made.__init__
+
+    @wraps(make)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        with in_a_sentence(made.__name__, made.__dataclass_fields__):
+            make(self, *args, **kwargs)
+
+    made.__init__ = __init__
+    return made
+
+
+@contextmanager
+def in_a_sentence(name: str, fields: Iterable[str]) -> Iterator[None]:
+    """Raise `RecipeError` in place of pydantic's report."""
+    try:
+        yield
+    except ValidationError as error:
+        known = list(fields)
+        raise RecipeError("; ".join(_sentence(name, known, one) for one in error.errors())) from None
+
+
+def _sentence(name: str, fields: list[str], error: Any) -> str:
+    first, *rest = error["loc"] or ("value",)
+    where = ".".join(map(str, (fields[first] if isinstance(first, int) else first, *rest)))
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        guess = did_you_mean(where, fields)
+        return f"{name} has no '{where}'{guess or '; it has ' + ', '.join(fields)}"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"{name} needs '{where}'"
+    reason = error["msg"][:1].lower() + error["msg"][1:]
+    return f"{name}'s {where}: {reason}, not {error['input']!r}"
