@@ -88,8 +88,9 @@ def test_export_layers_to_a_pipe(store):
 
 
 def test_a_closed_pipe_is_no_error(store):
+    command = f"{sys.executable} -m unvanish export --layers --to - --store {store} | head -1"
     piped = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{sys.executable} -m unvanish export --layers --to - --store {store} | head -1"],
+        ["bash", "-o", "pipefail", "-c", command],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert piped.stdout.startswith("method,seed")

@@ -18,7 +18,7 @@ import unvanish as uv
 pytestmark = pytest.mark.xdist_group("kill")  # they compare with one undisturbed study
 
 METHODS = ("4a-affine", "3", "6")  # running statistics, an optimizer with state, stages
-EPOCHS = 8
+EPOCHS = 5
 
 
 def command(store: Path) -> list[str]:
