@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import wraps
 from typing import Any, TypeVar, dataclass_transform
 
@@ -27,7 +28,7 @@ def validated(cls: type[T]) -> type[T]:
 
     @wraps(make)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        with in_a_sentence(made.__name__, made.__dataclass_fields__):
+        with in_a_sentence(made.__name__, [field.name for field in fields(made)]):
             make(self, *args, **kwargs)
 
     made.__init__ = __init__
@@ -35,21 +36,20 @@ def validated(cls: type[T]) -> type[T]:
 
 
 @contextmanager
-def in_a_sentence(name: str, fields: Iterable[str]) -> Iterator[None]:
+def in_a_sentence(name: str, known: Iterable[str]) -> Iterator[None]:
     """Raise `RecipeError` in place of pydantic's report."""
     try:
         yield
     except ValidationError as error:
-        known = list(fields)
-        raise RecipeError("; ".join(_sentence(name, known, one) for one in error.errors())) from None
+        raise RecipeError("; ".join(_sentence(name, list(known), one) for one in error.errors())) from None
 
 
-def _sentence(name: str, fields: list[str], error: Any) -> str:
+def _sentence(name: str, known: list[str], error: Any) -> str:
     first, *rest = error["loc"] or ("value",)
-    where = ".".join(map(str, (fields[first] if isinstance(first, int) else first, *rest)))
+    where = ".".join(map(str, (known[first] if isinstance(first, int) else first, *rest)))
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        guess = did_you_mean(where, fields)
-        return f"{name} has no '{where}'{guess or '; it has ' + ', '.join(fields)}"
+        guess = did_you_mean(where, known)
+        return f"{name} has no '{where}'{guess or '; it has ' + ', '.join(known)}"
     if error["type"] in ("missing", "missing_argument"):
         return f"{name} needs '{where}'"
     reason = error["msg"][:1].lower() + error["msg"][1:]
