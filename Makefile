@@ -7,16 +7,19 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # One thread a process: two that share a busy small machine can be ten times slower than one.
 export OMP_NUM_THREADS := 1
 
+# A file's tests share what is costly to make, and a document's blocks build on one another.
+IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: reproduce test test-slow lint bench clean
 
 reproduce: .venv/.run
 	$(BIN)/unvanish reproduce $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest $(IN_TWO) -m "not slow" $(ARGS)
 
 test-slow: .venv/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -47,10 +47,4 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """The blocks of one document build on one another, so one process runs them all."""
-    if item.path.suffix == ".md":
-        item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
 __all__ = ["pytest", "pytest_collect_file"]

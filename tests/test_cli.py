@@ -10,8 +10,6 @@ import pytest
 
 import unvanish as uv
 
-pytestmark = pytest.mark.xdist_group("cli")  # one process makes the store that they all read
-
 CLI = [sys.executable, "-m", "unvanish"]
 WIDE = os.environ | {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
 

@@ -15,8 +15,6 @@ import pytest
 
 import unvanish as uv
 
-pytestmark = pytest.mark.xdist_group("kill")  # they compare with one undisturbed study
-
 METHODS = ("4a-affine", "3", "6")  # running statistics, an optimizer with state, stages
 EPOCHS = 5
 
