@@ -165,7 +165,8 @@ def keras_jax(data: FashionMNIST, gate: Gate) -> None:
     net = keras.Sequential(
         [keras.Input((784,)), *(keras.layers.Dense(128, "sigmoid") for _ in range(7)), keras.layers.Dense(10)]
     )
-    net.compile(keras.optimizers.SGD(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile(keras.optimizers.SGD(0.01), loss, metrics=["accuracy"])
     net.fit(
         *_arrays(data.train), BATCH, FOREVER, verbose=0,
         validation_data=_arrays(data.test), validation_batch_size=BATCH,
