@@ -7,7 +7,7 @@ from pydantic import GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import core_schema
 
 from unvanish.core.errors import RecipeError, did_you_mean
-from unvanish.core.validated import in_a_sentence
+from unvanish.core.validated import field_names, in_a_sentence
 
 
 class Tagged(ABC):
@@ -33,7 +33,7 @@ class Tagged(ABC):
         kind, fields = value["kind"], {key: item for key, item in value.items() if key != "kind"}
         if kind not in members:
             raise RecipeError(f"no {cls.__name__.lower()} is called '{kind}'{did_you_mean(str(kind), members)}")
-        with in_a_sentence(kind, fields):
+        with in_a_sentence(kind, field_names(members[kind])):
             return TypeAdapter(members[kind]).validate_python(fields)
 
     @classmethod

@@ -28,11 +28,15 @@ def validated(cls: type[T]) -> type[T]:
 
     @wraps(make)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        with in_a_sentence(made.__name__, [field.name for field in fields(made)]):
+        with in_a_sentence(made.__name__, field_names(made)):
             make(self, *args, **kwargs)
 
     made.__init__ = __init__
     return made
+
+
+def field_names(made: Any) -> list[str]:
+    return [field.name for field in fields(made)]
 
 
 @contextmanager
@@ -46,6 +50,8 @@ def in_a_sentence(name: str, known: Iterable[str]) -> Iterator[None]:
 
 def _sentence(name: str, known: list[str], error: Any) -> str:
     first, *rest = error["loc"] or ("value",)
+    if error["type"] == "unexpected_positional_argument":
+        return f"{name} takes {', '.join(known)} and nothing more, not {error['input']!r}"
     where = ".".join(map(str, (known[first] if isinstance(first, int) else first, *rest)))
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         guess = did_you_mean(where, known)
