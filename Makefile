@@ -29,7 +29,7 @@ lint: .venv/.dev
 
 bench: .venv/.bench
 	$(BIN)/python benchmarks/whole_machine.py
-	$(BIN)/python benchmarks/telemetry.py
+	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
 
 .venv/.run: pyproject.toml constraints.txt

@@ -3,7 +3,7 @@
 It leaves the same bits as the plain step, because it calls the kernels that autograd would call, with
 the same operands in the same layout. What it saves is the graph, the module calls and the memory that
 a plain step takes and gives back for every tensor: about a twentieth of the time at width 128 and
-batch 512 (`benchmarks/telemetry.py` times both).
+batch 512 (`benchmarks/step.py` times both).
 
     z_i = h_(i−1) W_iᵀ + b_i,   h_i = φ(z_i);      dz_i = dh_i φ′(z_i),   dW_i = dz_iᵀ h_(i−1),   dh_(i−1) = dz_i W_i
 

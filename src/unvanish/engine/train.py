@@ -58,6 +58,7 @@ def train(
     schedule: Schedule,
     device: torch.device,
     start: Checkpoint | None = None,
+    make_step: Callable[[nn.Module, Loss], Step] = step_for,
 ) -> Iterator[EpochDone | Ended]:
     """Train a setup to its end, or on from a checkpoint; the numbers are the same either way.
 
@@ -83,7 +84,7 @@ def train(
             done = start.epoch
         set_training_mode(setup, network, stage)
         part = _trained_part(network, data, plan.batch)
-        step = step_for(part.network, setup.loss)
+        step = make_step(part.network, setup.loss)
         flow = Flow(find_sites(setup, network), probes, schedule, layers=len(layer_names(setup)))
 
         for epoch in range(done + 1, stage.epochs(plan.epochs) + 1):
