@@ -69,23 +69,21 @@ class _AsImages(Dataset):
     """What torchvision's FashionMNIST with ToTensor does for each item: an array, a PIL image, a tensor."""
 
     def __init__(self, pixels: Tensor, labels: Tensor) -> None:
-        self.pixels, self.labels = pixels.view(-1, 28, 28), labels
+        from PIL import Image
+
+        self.pixels, self.labels, self.image_of = pixels.view(-1, 28, 28), labels, Image.fromarray
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image
-
-        image = Image.fromarray(self.pixels[index].numpy())
+        image = self.image_of(self.pixels[index].numpy())
         tensor = torch.from_numpy(np.array(image, np.uint8, copy=True)).view(28, 28, 1)
         return tensor.permute((2, 0, 1)).contiguous().to(torch.float32).div(255), int(self.labels[index])
 
 
 def notebook(data: FashionMNIST, gate: Gate) -> None:
     """The published notebooks' way: a `DataLoader` over PIL images, `.item()` at every step."""
-    import PIL  # noqa: F401  (missing it is told before the first epoch)
-
     net = nn.Sequential(nn.Flatten(), _net())
     optimizer = torch.optim.SGD(net.parameters(), 0.01)
     train_loader = DataLoader(_AsImages(data.train.pixels_ND, data.train.labels_N), BATCH, shuffle=True)

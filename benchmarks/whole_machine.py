@@ -27,38 +27,55 @@ ONE_THREAD = {
 NOTEBOOK, PRODUCTS = "notebook (DataLoader over PIL images)", "matrix products only"
 
 
+class Member:
+    """A process that trains one way, an epoch each time it is told to."""
+
+    def __init__(self, way: str, core: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--be", way, "--core", str(core)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | ONE_THREAD,
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+
+    def go_on(self) -> None:
+        self.stdin.write("go\n")
+        self.stdin.flush()
+
+    def hear(self) -> str:
+        """What it says next: "done" after an epoch, else why there is none; "" when it has ended."""
+        return self.stdout.readline().strip()
+
+
 class Crew:
     """The processes of one way, each on a core of its own."""
 
     def __init__(self, way: str, cores: list[int]) -> None:
         self.way = way
-        self.processes = [
-            subprocess.Popen(
-                [sys.executable, __file__, "--be", way, "--core", str(core)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD,
-            )
-            for core in cores
-        ]  # fmt: skip
+        self.members = [Member(way, core) for core in cores]
 
     def ready(self) -> str | None:
         """Wait for the first epoch to be over; why there is none, where there is none."""
-        said = [process.stdout.readline().strip() for process in self.processes]  # type: ignore[union-attr]
+        said = [member.hear() for member in self.members]
         return next((line or "it ended without a word" for line in said if line != "done"), None)
 
     def epoch(self) -> float:
         """Seconds until every process has trained one more epoch."""
         began = time.perf_counter()
-        for process in self.processes:
-            process.stdin.write("go\n")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
-        for process in self.processes:
-            assert process.stdout.readline().strip() == "done", f"{self.way} ended"  # type: ignore[union-attr]
+        for member in self.members:
+            member.go_on()
+        for member in self.members:
+            assert member.hear() == "done", f"{self.way} ended"
         return time.perf_counter() - began
 
     def end(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.wait()
+        for member in self.members:
+            member.process.kill()
+            member.process.wait()
 
 
 def be(way: str, core: int) -> None:

@@ -6,9 +6,9 @@ One model-epoch is a training epoch over 60,000 images in batches of 512 and the
 # B batch, D features in, E features out
 
 import itertools
+import time
 
 import torch
-from torch import Tensor
 
 TRAIN, TEST, BATCH, INPUTS, CLASSES = 60_000, 10_000, 512, 784, 10
 BASELINE = (128,) * 7
@@ -22,41 +22,43 @@ def flop_per_epoch(hidden: tuple[int, ...] = BASELINE, train: int = TRAIN, test:
 
 
 class Products:
-    """The matrix products of a model-epoch and nothing else: what no training step can be faster than."""
+    """The matrix products of a model-epoch and nothing else: what no training step can be faster than.
+
+    Every layer has an activation and the gradient of it, as in a step.
+    """
 
     def __init__(self, hidden: tuple[int, ...] = BASELINE, train: int = TRAIN, test: int = TEST) -> None:
         self.train_B, self.test_B = _batches(train), _batches(test)
         fans = [INPUTS, *hidden, CLASSES]
         self.weights = [torch.randn(b, a) * 0.05 for a, b in itertools.pairwise(fans)]
         self.gradients = [torch.empty_like(weight) for weight in self.weights]
-        self.buffers = {rows: [torch.rand(rows, fan) for fan in fans] for rows in {*self.train_B, *self.test_B}}
+        sizes = {*self.train_B, *self.test_B}
+        self.activations = {rows: [torch.rand(rows, fan) for fan in fans] for rows in sizes}
+        self.passed_down = {rows: [torch.rand(rows, fan) for fan in fans] for rows in sizes}
 
     @torch.no_grad()
     def epoch(self) -> None:
         for rows in self.train_B:
-            self._forward(self.buffers[rows])
-            self._backward(self.buffers[rows])
+            self._forward(rows)
+            self._backward(rows)
         for rows in self.test_B:
-            self._forward(self.buffers[rows])
+            self._forward(rows)
 
-    def _forward(self, h: list[Tensor]) -> None:
+    def _forward(self, rows: int) -> None:
+        h = self.activations[rows]
         for layer, weight_ED in enumerate(self.weights):
             torch.mm(h[layer], weight_ED.t(), out=h[layer + 1])
 
-    def _backward(self, h: list[Tensor]) -> None:
-        # The products overwrite their own inputs with whatever comes out: only the time is of interest,
-        # so the last buffer is filled anew to keep the numbers ordinary ones.
-        h[-1].fill_(1e-3)
+    def _backward(self, rows: int) -> None:
+        h, d = self.activations[rows], self.passed_down[rows]
         for layer in range(len(self.weights) - 1, -1, -1):
-            torch.mm(h[layer + 1].t(), h[layer], out=self.gradients[layer])
+            torch.mm(d[layer + 1].t(), h[layer], out=self.gradients[layer])
             if layer:
-                torch.mm(h[layer + 1], self.weights[layer], out=h[layer])
+                torch.mm(d[layer + 1], self.weights[layer], out=d[layer])
 
 
 def gemm_rate(seconds: float = 1.0) -> float:
     """GFLOP/s of one process on the two large products of a step, the best of repeated tries."""
-    import time
-
     best, until = 0.0, time.perf_counter() + seconds
     shapes = [(BATCH, INPUTS, 128), (BATCH, 128, 128)]
     operands = [(torch.rand(m, k), torch.rand(k, n), torch.empty(m, n)) for m, k, n in shapes]

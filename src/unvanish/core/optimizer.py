@@ -60,8 +60,8 @@ class Optimizer:
 
     def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         try:
-            kind = OPTIMIZERS[self.name]
-            return kind(parameters, lr=self.lr, **(_one_call(kind) | self.options))  # type: ignore[call-arg]
+            kind: Any = OPTIMIZERS[self.name]  # the base class knows no lr
+            return kind(parameters, lr=self.lr, **(_one_call(kind) | self.options))
         except (TypeError, ValueError) as error:
             raise RecipeError(f"optimizer {self.name} cannot be made with {self}: {error}") from error
 
