@@ -15,6 +15,7 @@ import torch
 
 import unvanish as uv
 from unvanish.core.progress import Chunk
+from unvanish.data.fashion_mnist import fashion_mnist
 from unvanish.runner import header, training
 from unvanish.store.tables import wal_is_safe
 
@@ -60,8 +61,6 @@ def test_an_interrupted_run_goes_on(small, tmp_path):
     digest = small.digest()
 
     with uv.Store.writer(tmp_path) as store:
-        from unvanish.data.fashion_mnist import fashion_mnist
-
         store.begin(small, header(small, CPU))
         for item in training(small, fashion_mnist(), CPU, stop=lambda: True):
             if isinstance(item, Chunk):
@@ -71,6 +70,18 @@ def test_an_interrupted_run_goes_on(small, tmp_path):
     record = uv.run(small, store=tmp_path, on_epoch=seen.append)
     assert [row.epoch for row in seen] == [2]
     assert [row.epoch for row in record.epochs] == [1, 2]
+
+
+def test_a_run_goes_on_as_it_was_begun(small, tmp_path):
+    with uv.Store.writer(tmp_path) as store:
+        store.begin(small, header(small, CPU, measure_every=3))
+        (_, chunk) = training(small, fashion_mnist(), CPU, stop=lambda: True)
+        assert isinstance(chunk, Chunk)
+        store.add(small.digest(), chunk)
+        again = store.begin(small, header(small, CPU, measure_every=7))
+        assert again.checkpoint is not None
+        assert again.environment["measure_every"] == 3
+        assert store.begin(small, header(small, CPU, measure_every=7), fresh=True).environment["measure_every"] == 7
 
 
 def test_a_second_writer_is_refused_in_a_sentence(small, tmp_path):
@@ -85,8 +96,6 @@ def test_a_second_writer_is_refused_in_a_sentence(small, tmp_path):
 def test_others_read_while_one_writes(small, tmp_path):
     seen = []
     with uv.Store.writer(tmp_path) as store:
-        from unvanish.data.fashion_mnist import fashion_mnist
-
         store.begin(small, header(small, CPU))
         for item in training(small, fashion_mnist(), CPU, stop=lambda: False):
             if isinstance(item, Chunk):

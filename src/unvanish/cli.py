@@ -106,7 +106,8 @@ def reproduce(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
     measure_every: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step.")
+        int,
+        typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step; begun runs keep theirs."),
     ] = 10,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,

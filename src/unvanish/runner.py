@@ -45,7 +45,7 @@ def run(
 
     With a `store` (a folder), a finished recipe is read instead of trained again unless `fresh`, and an
     interrupted one goes on from its last checkpoint. The gradient flow is measured on every so many steps of
-    an epoch, its first among them. `on_epoch` is called after each epoch.
+    an epoch, its first among them; a run that has begun keeps its own number. `on_epoch` is called after each epoch.
     """
     recipe = recipe.but(epochs=epochs) if epochs is not None else recipe
     where = device_named(device)
@@ -53,7 +53,9 @@ def run(
         start = kept.begin(recipe, header(recipe, where, measure_every), fresh=fresh)
         if not start.ended:
             with reproducible_process():
-                for item in training(recipe, fashion_mnist(), where, start.checkpoint, measure_every=measure_every):
+                for item in training(
+                    recipe, fashion_mnist(), where, start.checkpoint, measure_every=start.environment["measure_every"]
+                ):
                     if isinstance(item, Chunk):
                         kept.add(recipe.digest(), item)
                     elif on_epoch:
@@ -66,7 +68,7 @@ def header(recipe: Recipe, device: torch.device, measure_every: int = MEASURE_EV
     setup = recipe.uninitialised()
     return Header(
         environment=environment(device)
-        | {"step": step_for(setup.model, setup.loss).name, "flow": f"measured on 1 step in {measure_every}"},
+        | {"step": step_for(setup.model, setup.loss).name, "measure_every": measure_every},
         layers=layer_names(setup),
         probes={probe.name: probe.unit for probe in PROBES},
     )

@@ -42,9 +42,13 @@ ENDED = ("finished", "diverged")
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run stands when it is begun: ended already, or to go on from a checkpoint, or from nothing."""
+    """Where a run stands when it is begun: ended already, or to go on from a checkpoint, or from nothing.
+
+    `environment` is what it was begun under, which is what it goes on under.
+    """
 
     ended: bool
+    environment: dict[str, Any]
     checkpoint: bytes | None = None
     epochs: int = 0
 
@@ -124,11 +128,13 @@ class Store:
         digest = recipe.digest()
         with self._writing() as connection:
             row = connection.execute(select(runs).where(runs.c.digest == digest)).first()
-            if row is not None and row.state in ENDED and not fresh:
-                return Start(ended=True)
-            if row is not None and row.checkpoint is not None and not fresh:
-                done = len(read_epochs(connection, digest))
-                return Start(ended=False, checkpoint=self._read_file(row.checkpoint), epochs=done)
+            if row is not None and not fresh:
+                begun_under = _facts(connection, row.environment)
+                if row.state in ENDED:
+                    return Start(ended=True, environment=begun_under)
+                if row.checkpoint is not None:
+                    done = len(read_epochs(connection, digest))
+                    return Start(False, begun_under, self._read_file(row.checkpoint), epochs=done)
             connection.execute(delete(runs).where(runs.c.digest == digest))
             connection.execute(
                 insert(runs).values(
@@ -142,7 +148,7 @@ class Store:
                 )
             )
         self._remove_orphans()
-        return Start(ended=False)
+        return Start(ended=False, environment=header.environment)
 
     def add(self, digest: str, chunk: Chunk) -> None:
         """Keep a chunk. When this returns, it is on disk: all of it, its checkpoint included."""
@@ -190,10 +196,9 @@ class Store:
             row = connection.execute(select(runs).where(runs.c.digest == digest)).first()
             if row is None:
                 raise StoreError(f"run {digest[:12]} is not in {self._folder}")
-            facts = connection.execute(select(environments.c.facts).where(environments.c.id == row.environment))
             return Record(
                 recipe=Recipe.model_validate(row.recipe),
-                environment=json.loads(facts.scalar_one()),
+                environment=_facts(connection, row.environment),
                 epochs=tuple(read_epochs(connection, digest)),
                 series=read_series(connection, row),
                 outcome=read_outcome(connection, row),
@@ -283,6 +288,11 @@ def _locked(folder: Path) -> FileLock:
             "or name another folder with --store"
         ) from error
     return lock
+
+
+def _facts(connection: Connection, environment: int) -> dict[str, Any]:
+    facts = select(environments.c.facts).where(environments.c.id == environment)
+    return json.loads(connection.execute(facts).scalar_one())
 
 
 def _environment_id(connection: Connection, facts: dict[str, Any]) -> int:

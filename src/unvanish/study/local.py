@@ -27,7 +27,7 @@ from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
 from unvanish.core.record import Epoch
 from unvanish.runner import MEASURE_EVERY, header
-from unvanish.store.store import Store
+from unvanish.store.store import Start, Store
 from unvanish.study.frames import receive, send
 
 log = logging.getLogger("unvanish")
@@ -153,16 +153,17 @@ class _Worker:
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self.run: _Run | None = None
 
-    def give(self, run: _Run, checkpoint: bytes | None, orders: _Orders, epochs: int | None) -> None:
+    def give(self, run: _Run, start: Start, device: torch.device, epochs: int | None) -> None:
         """Let it train the run to its end, or for so many epochs."""
         self.run = run
         job = {
             "recipe": run.recipe.model_dump(mode="json"),
-            "device": str(orders.device),
-            "measure_every": orders.measure_every,
+            "device": str(device),
+            "measure_every": start.environment["measure_every"],
             "epochs": epochs,
         }
-        tensors = {"checkpoint": torch.frombuffer(bytearray(checkpoint), dtype=torch.uint8)} if checkpoint else {}
+        saved = start.checkpoint
+        tensors = {"checkpoint": torch.frombuffer(bytearray(saved), dtype=torch.uint8)} if saved else {}
         with suppress(BrokenPipeError):  # it is dead: its other pipe says so too, and there it is dealt with
             send(self.stdin, pack(job, tensors))
 
@@ -238,7 +239,7 @@ class _Team:
         if not run.begun:
             self.listen(Began(run.recipe, start.epochs))
             run.begun = True
-        worker.give(run, start.checkpoint, self.orders, max(1, run.epochs_left // 4) if tail else None)
+        worker.give(run, start, self.orders.device, max(1, run.epochs_left // 4) if tail else None)
 
     def _hear(self, timeout: float | None) -> None:
         for key, _ in self.selector.select(timeout):
