@@ -13,12 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from unvanish.core.recipe import Recipe
-from unvanish.core.record import Record
+from unvanish.core.record import Epoch, Record
 from unvanish.recipes import METHODS, PUBLISHED_SEED, label
 from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, table
 from unvanish.store.store import Summary
-from unvanish.study.local import Began, Died, Ended, Event, Known, Went
+from unvanish.study.local import Began, Died, Ended, Event, Known, Stopping, Went
 
+PROSE, PROSE_NEEDS = "what it changes", 24  # the one column that may be broken, and its least width
+PACE_OVER = 10  # epochs, so that the time left follows the machine and the stage
+GAP = 2  # between columns
 ROOMY = 150  # columns: room for what a method changes beside its progress
 WIDTH_OF_A_PIPE = 160  # columns, where there is no terminal to ask
 
@@ -29,51 +32,55 @@ class StudyProgress:
     def __init__(self, progress: Progress | None, console: Console) -> None:
         self.progress, self.console = progress, console
         self.tasks: dict[str, TaskID] = {}
-        self.began: dict[str, tuple[float, int]] = {}
+        self.began: dict[str, float] = {}
+        self.trained: dict[str, list[float]] = {}  # seconds of each epoch heard of
 
     def hear(self, event: Event) -> None:
-        digest, name = event.recipe.digest(), _title(event.recipe)
-        short = name if self.console.width >= ROOMY else f"{label(event.recipe)}{_seed(event.recipe)}"
+        if isinstance(event, Stopping):
+            self._say("  finishing the epoch that each run is at; Ctrl-C again stops at once")
+            return
+        roomy = self.console.width >= ROOMY or not self.console.is_terminal
+        digest, name = event.recipe.digest(), _title(event.recipe) if roomy else _short_title(event.recipe)
         match event:
             case Known():
                 self._say(f"  {name}  known already")
             case Began(recipe, done):
-                self.began[digest] = (time.monotonic(), done)
+                self.began[digest] = time.monotonic()
                 total = sum(recipe.stage_epochs())
                 if done and digest not in self.tasks:
-                    self._say(f"  {name}  goes on after {done} epochs")
+                    self._say(f"  {name}  goes on after {done} epoch{'s' * (done != 1)}")
                 if self.progress and digest not in self.tasks:
                     self.tasks[digest] = self.progress.add_task(
-                        short, total=total, completed=done, acc="", rate="", left=""
+                        name, total=total, completed=done, acc="", rate="", left=""
                     )
             case Went(_, row):
-                self._advance(digest, row.val_acc)
+                self._advance(digest, row)
             case Died(_, reason):
                 self._say(f"  {name}  lost its worker ({reason}); goes on from its last checkpoint")
             case Ended(recipe, state, error):
                 if self.progress and digest in self.tasks:
                     self.progress.remove_task(self.tasks.pop(digest))
-                seconds = time.monotonic() - self.began.get(digest, (time.monotonic(), 0))[0]
+                seconds = time.monotonic() - self.began[digest]
                 self._say(f"  {name}  {state} after {seconds:.0f} s{': ' + error if error else ''}")
 
     def _say(self, line: str) -> None:
         self.console.print(line, soft_wrap=True)
 
-    def _advance(self, digest: str, accuracy: float) -> None:
+    def _advance(self, digest: str, row: Epoch) -> None:
         if not self.progress or digest not in self.tasks:
             return
         task_id = self.tasks[digest]
         task = next(task for task in self.progress.tasks if task.id == task_id)
-        began, done_before = self.began[digest]
-        done = int(task.completed) + 1
-        rate = (done - done_before) / (time.monotonic() - began)
-        left = ((task.total or done) - done) / rate
+        done, trained = int(task.completed) + 1, self.trained.setdefault(digest, [])
+        trained.append(row.seconds)
+        pace_s = sum(trained[-PACE_OVER:]) / len(trained[-PACE_OVER:])
+        left_s = int(((task.total or done) - done) * pace_s)
         self.progress.update(
             task_id,
             completed=done,
-            acc=f"val {accuracy:.3f}",
-            rate=f"{rate:.1f} epochs/s",
-            left=f"{int(left) // 60}:{int(left) % 60:02d} left",
+            acc=f"val {row.val_acc:.3f}",
+            rate=f"{1 / pace_s:.1f} epochs/s",
+            left=f"{left_s // 60}:{left_s % 60:02d} left",
         )
 
 
@@ -178,9 +185,13 @@ def run_name(summary: Summary) -> str:
 def _title(recipe: Recipe) -> str:
     name = label(recipe)
     if name not in METHODS:
-        return name + _seed(recipe)
+        return _short_title(recipe)
     title = f"{METHODS[name][0]}, {recipe}" if recipe.remedies else METHODS[name][0]
     return f"{name:<10}{title}{_seed(recipe)}"
+
+
+def _short_title(recipe: Recipe) -> str:
+    return label(recipe) + _seed(recipe)
 
 
 def _seed(recipe: Recipe) -> str:
@@ -206,13 +217,20 @@ def _number(value: object) -> str:
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        prose = column == "what it changes"  # the one to break when there is little room
-        shown.add_column(column, no_wrap=not prose, min_width=16 if prose else None)
+    """Figures are never cut; the column of prose gets what room is left, or is left out."""
+    console = _console()
+    # a heading may be broken between its words, a cell not at all
+    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    widths = [max(map(len, (*column.split(), *texts))) for column, texts in zip(columns, cells, strict=True)]
+    room = console.width - sum(width + GAP for width, column in zip(widths, columns, strict=True) if column != PROSE)
+    kept = [place for place, column in enumerate(columns) if column != PROSE or room >= PROSE_NEEDS]
+    shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for place in kept:
+        prose = columns[place] == PROSE
+        shown.add_column(columns[place], overflow="fold", min_width=PROSE_NEEDS if prose else widths[place])
     for row in rows:
-        shown.add_row(*map(Text, row))
-    _console().print(shown)
+        shown.add_row(*(Text(row[place]) for place in kept))
+    console.print(shown)
 
 
 def _console() -> Console:

@@ -9,7 +9,6 @@ A worker that dies is replaced, and its recipe goes on from the last checkpoint.
 finish their epoch, keeps it, and then ends.
 """
 
-import logging
 import os
 import selectors
 import subprocess
@@ -29,8 +28,6 @@ from unvanish.core.record import Epoch
 from unvanish.runner import MEASURE_EVERY, header
 from unvanish.store.store import Start, Store
 from unvanish.study.frames import receive, send
-
-log = logging.getLogger("unvanish")
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TRIES = 3  # deaths of a worker over one recipe without any progress in between
@@ -76,7 +73,12 @@ class Died:
     reason: str
 
 
-Event = Known | Began | Went | Ended | Died
+@dataclass(frozen=True)
+class Stopping:
+    """Ctrl-C was pressed: each worker finishes its epoch."""
+
+
+Event = Stopping | Known | Began | Went | Ended | Died
 
 
 def train_all(
@@ -203,8 +205,8 @@ class _Team:
 
     def stop(self) -> None:
         """Let every worker finish its epoch, and keep it."""
-        log.warning("finishing the epoch that each run is at; Ctrl-C again stops at once")
         self.stopping = True
+        self.listen(Stopping())
         for worker in self.workers:
             worker.dismiss()
         until = time.monotonic() + GRACE_S
