@@ -115,6 +115,7 @@ def test_saturated_and_dead_fractions_of_made_up_units():
     setup = uv.Setup.of(net, torch.zeros(1, 2))
     seen = measured(setup, torch.randn(8, 2), torch.randint(0, 2, (8,)))
     np.testing.assert_allclose(seen["dead"][:2], [1 / 2, 2 / 3])
+    assert math.isnan(seen["dead"][2])  # nothing flat behind the output layer
     assert math.isnan(seen["saturated"][0])  # ReLU does not saturate
     np.testing.assert_allclose(seen["saturated"][1], 2 / 3)
 

@@ -21,6 +21,8 @@ class Dead(ForwardProbe):
     unit = "fraction"
 
     def measure(self, z: Tensor, h: Tensor, region: Region) -> Tensor | None:  # z_BD, or z_BCHW
+        if region.low == float("-inf") and region.high == float("inf"):
+            return None
         units = 1 if z.dim() in (2, 4, 5) else z.dim() - 1  # channels of an image; else the last dimension
         others = [dim for dim in range(z.dim()) if dim != units]
         dead = z.amax(dim=others) <= region.low

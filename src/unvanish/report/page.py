@@ -1,5 +1,6 @@
 """The report: one HTML file that works offline, with nothing fetched from anywhere."""
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from unvanish.report.published import comparisons
 from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, different_environments, headline, table
@@ -32,33 +33,45 @@ def page(groups: Sequence[Group], figures: dict[str, alt.Chart]) -> str:
         maps=[name for name in figures if name.startswith("gradient-")],
         comparisons=comparisons(list(groups)),
         environments=different_environments(groups),
-        methods=_methods(groups),
+        reasons=_reasons(groups),
         made=time.strftime("%Y-%m-%d %H:%M"),
         vega=Markup(_vega()),
     )
 
 
-def _methods(groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """For each method its remedies' reasons, by paragraph; indented ones are formulas."""
-    methods = []
+def _reasons(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Why the remedies work and where they fail, once for the methods that share them."""
+    shared: dict[tuple[type, ...], list[Group]] = {}
     for group in groups:
-        reasons = [
-            paragraph for remedy in group.first.recipe.remedies for paragraph in type(remedy).reason().split("\n\n")
-        ]
-        methods.append(
-            {
-                "name": group.name,
-                "title": group.title,
-                "changes": group.changes,
-                "paragraphs": [(text.startswith("    "), text.strip()) for text in reasons],
-                "start": as_factor(attenuation(group.first, 0)),
-                "end": as_factor(attenuation(group.first, -1)),
-                "last": group.last.format(4) if group.last else "–",
-                "seconds": group.seconds,
-                "epochs": sum(record.outcome.epochs for record in group.records),
-            }
-        )
-    return methods
+        shared.setdefault(tuple(type(remedy) for remedy in group.first.recipe.remedies), []).append(group)
+    return [
+        {
+            "title": members[0].title,
+            "methods": [_facts(group) for group in members],
+            "paragraphs": [
+                (text.startswith("    "), _with_code(text.strip()))
+                for remedy in remedies
+                for text in remedy.reason().split("\n\n")
+            ],
+        }
+        for remedies, members in shared.items()
+    ]
+
+
+def _facts(group: Group) -> dict[str, str]:
+    trained = sum(record.outcome.epochs for record in group.records)
+    start, end = (as_factor(attenuation(group.first, step)) for step in (0, -1))
+    last = group.last.format(4) if group.last else "–"
+    return {
+        "name": group.name,
+        "text": f"{group.changes} · backward signal {start} at start, {end} at the end · last accuracy {last} · "
+        f"{trained} epochs in {group.seconds:.0f} s",
+    }
+
+
+def _with_code(text: str) -> Markup:
+    """Escaped, and what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _without_schema_noise(spec: dict[str, Any]) -> dict[str, Any]:
