@@ -1,6 +1,7 @@
 """The command line as a user meets it: real processes, their output and their exit codes."""
 
 import csv
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -156,5 +157,8 @@ def test_help_teaches(command):
     helped = cli(*command.split(), "--help")
     assert helped.returncode == 0
     assert "Usage: unvanish" in helped.stdout
-    if command in ("reproduce", "show", "export"):
-        assert "Example" in helped.stdout
+    assert not command or "Example" in helped.stdout
+
+
+def test_version():
+    assert cli("--version").stdout == f"unvanish {importlib.metadata.version('unvanish')}\n"

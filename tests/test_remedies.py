@@ -78,7 +78,10 @@ def test_activations_are_separate_modules():
     [
         (lambda: uv.BetterActivation("rleu"), "activation 'rleu' is not one of torch.nn's; did you mean 'ReLU'?"),
         (lambda: uv.BetterActivation("Softmax"), "not elementwise"),
+        (lambda: uv.BetterActivation("softmax"), "not elementwise"),
         (lambda: uv.BetterActivation("ELU", {"alhpa": 1}), "alhpa"),
+        (lambda: uv.baseline(activation="Threshold"), "activation Threshold cannot be made with no options"),
+        (lambda: uv.Optimizer("Adam", 0.1, {"betas": torch.ones(2)}), "options are numbers, texts"),
         (lambda: uv.BetterOptimizer("Adm"), "did you mean 'Adam'?"),
         (lambda: uv.BetterOptimizer("LBFGS"), "plain steps"),
         (lambda: uv.BetterOptimizer("SGD", 0.1, {"momentum": -1}), "momentum"),

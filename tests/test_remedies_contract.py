@@ -33,6 +33,15 @@ def test_a_misspelt_field_is_refused(remedy):
         type(remedy)(nonsense=1)
 
 
+def test_options_come_back_from_json_equal():
+    recipe = uv.baseline(
+        activation="Threshold",
+        activation_options={"threshold": 0.1, "value": 0.0},
+        optimizer=uv.Optimizer("Adam", 0.001, {"betas": (0.9, 0.99)}),
+    )
+    assert uv.Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
 @by_kind
 @by_case
 def test_applying_changes_a_copy_only(remedy, case):

@@ -145,6 +145,11 @@ def test_what_is_no_store_is_refused_in_a_sentence(tmp_path):
     (tmp_path / "unvanish.sqlite").write_bytes(b"something else" * 1000)
     with pytest.raises(uv.StoreError, match="not an intact store"):
         uv.Store.reader(tmp_path)
+    (tmp_path / "unvanish.sqlite").write_bytes(b"")
+    with pytest.raises(uv.StoreError, match="not an intact store"):
+        uv.Store.reader(tmp_path)
+    with pytest.raises(uv.StoreError, match="is not a folder"), uv.Store.writer(tmp_path / "unvanish.sqlite"):
+        pass
 
 
 def test_left_over_files_of_a_killed_writer_are_removed(small, tmp_path):

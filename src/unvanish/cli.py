@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +36,23 @@ Start with [bold]unvanish reproduce[/bold]: six classic remedies for vanishing g
 StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="The folder that keeps the runs.")]
 RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="RUNS", help="Method ids or the start of digests; default all."),
+    typer.Argument(metavar="RUNS", help="Method ids, remedy names or the start of digests; default all."),
 ]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"unvanish {version('unvanish')}")
+        raise typer.Exit(OK)
+
+
+@app.callback()
+def options(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -163,7 +179,7 @@ def reproduce(
             raise typer.Exit(FAILED)
 
 
-@app.command()
+@app.command(epilog="Example:  unvanish runs --store my-study")
 def runs(store: StoreOption = DEFAULT_STORE) -> None:
     """List what the store holds, also while another unvanish is training."""
     with _exit_codes():
@@ -213,7 +229,13 @@ def export(
         write_csv(_records(store, runs, epochs), to, layers=layers)
 
 
-@app.command()
+@app.command(
+    epilog="""Examples:
+
+unvanish report --figures figures · the page, and every figure as SVG and PNG
+
+unvanish report 4a 5 --to results.md · only these methods, as Markdown tables"""
+)
 def report(
     runs: RunsArgument = None,
     to: Annotated[
@@ -237,7 +259,7 @@ def report(
         typer.echo(path)
 
 
-@app.command()
+@app.command(epilog="Example:  UNVANISH_DATA=~/fashion-mnist unvanish data")
 def data() -> None:
     """Fetch and verify FashionMNIST, and say where it lies."""
     with _exit_codes():
@@ -274,15 +296,21 @@ def _records(store: Path, words: list[str] | None, epochs: int | None) -> "list[
 
 def _chosen(summaries: "list[Summary]", words: list[str]) -> "list[Summary]":
     from unvanish.core.errors import StoreError
-    from unvanish.recipes import label
 
     chosen = []
     for word in words:
-        found = [s for s in summaries if label(s.recipe) == word or (len(word) >= 4 and s.digest.startswith(word))]
+        found = [s for s in summaries if word in _names(s) or (len(word) >= 4 and s.digest.startswith(word))]
         if not found:
             raise StoreError(f"no run is called '{word}'; `unvanish runs` lists what the store holds")
         chosen += [s for s in found if s not in chosen]
     return chosen if words else summaries
+
+
+def _names(summary: "Summary") -> set[str]:
+    """What a run answers to, besides its digest: its method's id and its remedies."""
+    from unvanish.recipes import label
+
+    return {label(summary.recipe), *(remedy.kind for remedy in summary.recipe.remedies)}
 
 
 def _save_figures(groups: list, folder: Path | None) -> dict:

@@ -37,6 +37,7 @@ def baseline(
     *,
     hidden: tuple[int, ...] = (128,) * 7,
     activation: str = "Sigmoid",
+    activation_options: dict[str, Any] | None = None,
     init_std: float | None = 0.05,
     optimizer: Optimizer = Optimizer("SGD", 0.01),  # noqa: B008  (frozen)
     **others: Any,
@@ -48,7 +49,7 @@ def baseline(
     >>> str(baseline().network)
     '7 x 128 sigmoid'
     """
-    network = MLP(hidden=hidden, activation=activation)
+    network = MLP(hidden=hidden, activation=activation, options=activation_options or {})
     return Recipe(network=network, init_std=init_std, optimizer=optimizer, **others)
 
 

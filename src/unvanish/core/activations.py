@@ -25,7 +25,7 @@ def activation_name(name: str) -> str:
     for known in ELEMENTWISE:
         if known.lower() == name.lower():
             return known
-    if name in MIXING:
+    if name.lower() in map(str.lower, MIXING):
         raise RecipeError(f"activation '{name}' is not elementwise, so it cannot stand after a hidden layer")
     raise RecipeError(f"activation '{name}' is not one of torch.nn's{did_you_mean(name, ELEMENTWISE)}")
 
@@ -38,7 +38,9 @@ def make_activation(name: str, options: dict[str, Any] | None = None) -> nn.Modu
         inspect.signature(kind).bind(**options)
         return kind(**options)
     except (TypeError, ValueError) as error:
-        raise RecipeError(f"activation {kind.__name__} does not take {options or 'no options'}: {error}") from error
+        raise RecipeError(
+            f"activation {kind.__name__} cannot be made with {options or 'no options'}: {error}"
+        ) from error
 
 
 def is_activation(module: nn.Module) -> bool:

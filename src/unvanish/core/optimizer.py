@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from unvanish.core.errors import RecipeError, did_you_mean
-from unvanish.core.validated import validated
+from unvanish.core.validated import Options, validated
 
 # They need more than `step()` after a backward pass: a closure, or sparse gradients.
 UNFIT = ("LBFGS", "SparseAdam")
@@ -46,7 +46,7 @@ class Optimizer:
 
     name: str
     lr: float
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = {name.lower(): name for name in OPTIMIZERS}

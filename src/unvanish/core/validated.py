@@ -1,17 +1,29 @@
 """Frozen, validated values whose refusals are sentences."""
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
-from typing import Any, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import AfterValidator, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from unvanish.core.errors import RecipeError, did_you_mean
 
 T = TypeVar("T")
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives them back: tuples are lists, and what JSON cannot hold is refused."""
+    try:
+        return json.loads(json.dumps(options))
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"options are numbers, texts, lists and such, which {options} are not: {error}") from error
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_plain)]  # keyword arguments, as data
 
 
 @dataclass_transform(frozen_default=True)

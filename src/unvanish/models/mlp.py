@@ -1,7 +1,7 @@
 """The multilayer perceptron of the study: 784 → 7 × 128 → 10, a sigmoid after each hidden layer."""
 
 from collections import OrderedDict
-from typing import Annotated, Any, ClassVar, final
+from typing import Annotated, ClassVar, final
 
 import torch
 from pydantic import Field
@@ -9,7 +9,7 @@ from torch import nn
 
 from unvanish.core.activations import activation_name, make_activation
 from unvanish.core.network import Built, Network
-from unvanish.core.validated import validated
+from unvanish.core.validated import Options, validated
 
 Width = Annotated[int, Field(gt=0)]
 
@@ -26,7 +26,7 @@ class MLP(Network):
 
     hidden: Annotated[tuple[Width, ...], Field(min_length=1)] = (128,) * 7
     activation: str = "Sigmoid"
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
     inputs: Width = 28 * 28
     classes: Width = 10
 

@@ -22,7 +22,7 @@ from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.structure import modules_in
 from unvanish.core.surgery import replaced
-from unvanish.core.validated import validated
+from unvanish.core.validated import Options, validated
 
 
 @final
@@ -33,7 +33,7 @@ class BetterActivation(Remedy):
     kind: ClassVar[str] = "better-activation"
 
     activation: str = "ReLU"
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", activation_name(self.activation))

@@ -12,7 +12,7 @@ signal: what a dead unit never received, no optimizer can scale up.
 """
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, final
+from typing import Annotated, ClassVar, final
 
 from pydantic import Field
 
@@ -20,7 +20,7 @@ from unvanish.core.errors import NothingToDo
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
-from unvanish.core.validated import validated
+from unvanish.core.validated import Options, validated
 
 
 @final
@@ -32,7 +32,7 @@ class BetterOptimizer(Remedy):
 
     name: str = "Adam"
     lr: Annotated[float, Field(gt=0)] = 0.001
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", Optimizer(self.name, self.lr, self.options).name)

@@ -27,6 +27,8 @@ def _sentence(folder: Path | None, reason: str, code: int | None = None) -> str:
         return f"no room left on the disk of {folder}; make room and run the same command again: it goes on from there"
     if code in (errno.EROFS, errno.EACCES, errno.EPERM) or "readonly" in reason or "unable to open" in reason:
         return f"{folder} cannot be written to or read ({reason}); name another folder with --store"
-    if "not a database" in reason or "malformed" in reason:
+    if code in (errno.EEXIST, errno.ENOTDIR):
+        return f"{folder} is not a folder; name one with --store"
+    if "not a database" in reason or "malformed" in reason or "no such table" in reason:
         return f"{folder} is not an intact store ({reason}); name another folder with --store"
     return f"the store in {folder} failed: {reason}"
