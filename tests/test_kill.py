@@ -115,6 +115,7 @@ def test_ctrl_c_keeps_every_epoch_and_says_so(tmp_path, undisturbed):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
+    assert "finishing the epoch that each run is at" in err
     assert "the same command goes on from there" in err
     assert "Traceback" not in err
     finish(tmp_path)
