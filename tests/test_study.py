@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import unvanish as uv
-from unvanish.study.local import Began, Ended, Known, Went, train_all
+from unvanish.study.events import Began, Ended, Known, Went
+from unvanish.study.local import train_all
 
 CPU = torch.device("cpu")
 

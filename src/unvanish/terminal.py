@@ -17,7 +17,7 @@ from unvanish.core.record import Epoch, Record
 from unvanish.recipes import METHODS, PUBLISHED_SEED, label
 from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, table
 from unvanish.store.store import Summary
-from unvanish.study.local import Began, Died, Ended, Event, Known, Stopping, Went
+from unvanish.study.events import Began, Died, Ended, Event, Known, Stopping, Went
 
 PROSE, PROSE_NEEDS = "what it changes", 24  # the one column that may be broken, and its least width
 PACE_OVER = 10  # epochs, so that the time left follows the machine and the stage

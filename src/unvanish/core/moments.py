@@ -29,4 +29,4 @@ def std(values: Tensor) -> Tensor:
     flat = values.flatten()
     shifted = flat - flat[0]
     mean_square, shift = shifted.dot(shifted).div_(flat.numel()), shifted.mean()
-    return mean_square.addcmul_(shift, shift, value=-1).clamp_(min=0).sqrt_()
+    return (mean_square - shift.square()).clamp(min=0).sqrt()

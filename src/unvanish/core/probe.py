@@ -35,10 +35,10 @@ class Probe(ABC):
 
 class ForwardProbe(Probe):
     @abstractmethod
-    def measure(self, z: Tensor, h: Tensor, region: Region) -> Tensor | None:
+    def measure(self, z: Tensor, h: Tensor, region: Region) -> Tensor:
         """From the pre-activation z and the activation h = φ(z), of equal shape, and φ's region.
 
-        `None` where the quantity has no meaning for this activation.
+        `nothing(z)` where the quantity has no meaning for this activation.
         """
 
 
@@ -58,3 +58,8 @@ class UpdateProbe(Probe):
     @abstractmethod
     def measure(self, before: Tensor, after: Tensor) -> Tensor:
         """From the layer's weight before and after the optimizer's step."""
+
+
+def nothing(z: Tensor) -> Tensor:
+    """NaN, as a 0-dimensional tensor on z's device: there is no such quantity."""
+    return z.new_full((), float("nan"))

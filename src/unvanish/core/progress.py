@@ -26,12 +26,14 @@ class Chunk:
     weights: bytes | None = None
     error: str | None = None
 
-    def pack(self) -> bytes:
+    def pack(self, *, run: int = 0) -> bytes:
+        """As a message about the `run`-th of the runs that are trained together."""
         tensors = {f"flow/{stage}/{epoch}": torch.from_numpy(values) for (stage, epoch), values in self.flow.items()}
         for name, buffer in (("checkpoint", self.checkpoint), ("weights", self.weights)):
             if buffer is not None:
                 tensors[name] = torch.frombuffer(bytearray(buffer), dtype=torch.uint8)
-        meta = {"about": "chunk", "state": self.state, "error": self.error, "rows": [asdict(row) for row in self.rows]}
+        rows = [asdict(row) for row in self.rows]
+        meta = {"about": "chunk", "run": run, "state": self.state, "error": self.error, "rows": rows}
         return pack(meta, tensors)
 
     @classmethod

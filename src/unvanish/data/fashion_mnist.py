@@ -31,9 +31,11 @@ class Images:
         return self if count is None else Images(self.pixels_ND[:count], self.labels_N[:count])
 
     def batch(self, picked_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The network's inputs and the labels of the picked ones."""
+        """The network's inputs and the labels of the picked ones; also of many batches at once, [R, B]."""
         # `index_select` copies whole rows; indexing by brackets costs seven times as much on CPU
-        return scaled(self.pixels_ND.index_select(0, picked_B)), self.labels_N.index_select(0, picked_B)
+        flat, shape = picked_B.flatten(), picked_B.shape
+        pixels, labels = self.pixels_ND.index_select(0, flat), self.labels_N.index_select(0, flat)
+        return scaled(pixels).unflatten(0, shape), labels.unflatten(0, shape)
 
     def to(self, device: torch.device) -> "Images":
         return Images(self.pixels_ND.to(device), self.labels_N.to(device))

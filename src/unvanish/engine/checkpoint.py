@@ -1,10 +1,11 @@
 """A checkpoint: everything from which a training goes on, bit for bit, as one safetensors buffer."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unvanish.core.packing import pack, unpack
 
@@ -47,37 +48,36 @@ class Checkpoint:
 
 
 def capture(
-    stage: int, epoch: int, base: nn.Module, network: nn.Module, optimizer: torch.optim.Optimizer
+    stage: int,
+    epoch: int,
+    base: dict[str, Tensor],
+    network: dict[str, Tensor],
+    optimizer: dict[str, Any],
+    random: Tensor,
 ) -> Checkpoint:
-    """The present state. Its tensors are views: pack it before training goes on."""
-    state = optimizer.state_dict()
+    """The present state, of `state_dict`s and of torch's CPU stream; the CUDA stream's is added where there is one."""
     tensors: dict[str, Tensor] = {}
     others: dict[str, Any] = {}
-    for index, values in state["state"].items():
+    for index, values in optimizer["state"].items():
         for name, value in values.items():
             (tensors if isinstance(value, Tensor) else others)[f"{index}/{name}"] = value
-    random = {"cpu": torch.get_rng_state()}
+    streams = {"cpu": random}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
-        random["cuda"] = torch.cuda.get_rng_state()
-    return Checkpoint(
-        stage=stage,
-        epoch=epoch,
-        base=base.state_dict(),
-        network=network.state_dict(),
-        optimizer=tensors,
-        groups={"param_groups": state["param_groups"], "others": others},
-        random=random,
-    )
+        streams["cuda"] = torch.cuda.get_rng_state()
+    groups = {"param_groups": optimizer["param_groups"], "others": others}
+    return Checkpoint(stage, epoch, base, network, tensors, groups, streams)
 
 
-def restore(checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put the stage's network, its optimizer and the random streams where they were."""
-    network.load_state_dict(checkpoint.network)
+def restore(
+    starts: Sequence[Checkpoint], optimizer: torch.optim.Optimizer, join: Callable[[Sequence[Tensor]], Tensor]
+) -> None:
+    """Put the optimizer of these runs where it was, and the CUDA stream of random numbers."""
+    first = starts[0]
+    joined = {key: join([start.optimizer[key] for start in starts]) for key in first.optimizer}
     state: dict[int, dict[str, Any]] = {}
-    for key, value in {**checkpoint.optimizer, **checkpoint.groups["others"]}.items():
+    for key, value in {**joined, **first.groups["others"]}.items():
         index, _, name = key.partition("/")
         state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": checkpoint.groups["param_groups"]})
-    torch.set_rng_state(checkpoint.random["cpu"])
-    if "cuda" in checkpoint.random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(checkpoint.random["cuda"])
+    optimizer.load_state_dict({"state": state, "param_groups": first.groups["param_groups"]})
+    if "cuda" in first.random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(first.random["cuda"])

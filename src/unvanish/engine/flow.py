@@ -2,18 +2,20 @@
 
 The training step tells it what passes; it only reads, so the training is the same bit for bit.
 """
-# L layers (the sites)
+# L layers (the sites), R runs (none in front where a run is alone)
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from unvanish.core.probe import BackwardProbe, ForwardProbe, GradientProbe, Probe, UpdateProbe
 from unvanish.core.sites import Site
+from unvanish.engine.bundle import Alone, Bundle
 
 Schedule = Callable[[int], bool]  # from the number of the step within its epoch, from 0
+
+ALONE = Alone()
 
 
 def every(steps: int) -> Schedule:
@@ -29,8 +31,16 @@ class Flow:
     the last `take` and starts anew.
     """
 
-    def __init__(self, sites: Sequence[Site], probes: Sequence[Probe], schedule: Schedule, layers: int) -> None:
+    def __init__(
+        self,
+        sites: Sequence[Site],
+        probes: Sequence[Probe],
+        schedule: Schedule,
+        layers: int,
+        bundle: Bundle = ALONE,
+    ) -> None:
         self.sites, self.schedule, self.layers = sites, schedule, layers
+        self.bundle = bundle
         self.names = [probe.name for probe in probes]
         self.measuring = False
         self._forward = [probe for probe in probes if isinstance(probe, ForwardProbe)]
@@ -46,12 +56,12 @@ class Flow:
     def forward(self, site: Site, z: Tensor, h: Tensor) -> None:
         """The pre-activation and the activation of a site; neither is kept."""
         for probe in self._forward:
-            self._see(probe, site, probe.measure(z, h, site.region))
+            self._see(probe, site, lambda z, h, probe=probe: probe.measure(z, h, site.region), z, h)
 
     def backward(self, site: Site, dz: Tensor) -> None:
         """∂loss/∂z of a site; it is not kept."""
         for probe in self._backward:
-            self._see(probe, site, probe.measure(dz))
+            self._see(probe, site, probe.measure, dz)
 
     def after_backward(self) -> None:
         if not self.measuring:
@@ -59,7 +69,7 @@ class Flow:
         for site in self.sites:
             if site.weight.grad is not None:
                 for probe in self._gradient:
-                    self._see(probe, site, probe.measure(site.weight.grad))
+                    self._see(probe, site, probe.measure, site.weight.grad)
         self._before = [site.weight.detach().clone() for site in self.sites]
 
     def after_update(self) -> None:
@@ -67,7 +77,7 @@ class Flow:
             return
         for site, before in zip(self.sites, self._before, strict=True):
             for probe in self._update:
-                self._see(probe, site, probe.measure(before, site.weight.detach()))
+                self._see(probe, site, probe.measure, before, site.weight.detach())
 
     def first(self) -> Tensor:
         """What has been seen so far, without starting anew: after one step, the state at initialisation."""
@@ -79,18 +89,15 @@ class Flow:
         return means
 
     def _means(self) -> Tensor:
-        """Probes × L, on the device; NaN where nothing was seen."""
+        """R × probes × L, on the device; NaN where nothing was seen."""
+        lead = self.bundle.lead
         if not self.names:
-            return torch.empty(0, self.layers)
-        nan = torch.tensor(float("nan"), device=self.sites[0].weight.device)
-        means = {key: torch.stack(values).mean() for key, values in self._seen.items()}
+            return torch.empty(*lead, 0, self.layers)
+        nan = torch.full(lead, float("nan"), device=self.sites[0].weight.device)
+        means = {key: torch.stack(values).mean(0) for key, values in self._seen.items()}
         rows = [[means.get((name, index), nan) for index in range(self.layers)] for name in self.names]
-        return torch.stack([torch.stack(row) for row in rows])
+        return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
-    def _see(self, probe: Probe, site: Site, value: Tensor | None) -> None:
-        if value is not None:
-            self._seen.setdefault((probe.name, site.index), []).append(value.detach())
-
-
-def to_host(means: Tensor) -> np.ndarray:
-    return means.double().cpu().numpy()
+    def _see(self, probe: Probe, site: Site, measure: Callable[..., Tensor], *seen: Tensor) -> None:
+        value = self.bundle.mapped(measure)(*seen)
+        self._seen.setdefault((probe.name, site.index), []).append(value.detach())

@@ -21,6 +21,8 @@ class Step(Protocol):
     def gradients(self, x: Tensor, y_B: Tensor, flow: Flow) -> tuple[Tensor, Tensor]:
         """Put the gradient of the batch's loss into `grad` of each parameter; the loss and the output.
 
+        Of many runs together: the inputs, the losses and the outputs of each.
+
         While the flow is measuring, tell it what passes its sites.
         """
         ...
@@ -42,7 +44,7 @@ class PlainStep:
         output = self.network(x)
         loss = self.loss_of(output, y_B)
         self.network.zero_grad()
-        loss.backward()
+        loss.sum().backward()  # of many runs together: each one's depends on its own weights alone
         return loss.detach(), output.detach()
 
 

@@ -1,35 +1,27 @@
-"""The training loop: stages of epochs of plain steps, with the gradient flow measured on the way."""
-# B batch, D = 784 pixels, N samples
+"""The training loop: stages of epochs of steps, of one run or of several together, with the gradient flow measured."""
+# R runs (none in front where a run is alone), B batch, D = 784 pixels, N samples
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unvanish.core.init import initialised
 from unvanish.core.probe import Probe
 from unvanish.core.record import Epoch, diverged
 from unvanish.core.setup import Loss, Setup
-from unvanish.core.sites import find_sites, layer_names
-from unvanish.core.stages import set_training_mode, stage_network
-from unvanish.data.batches import draw_base_seed, epoch_order
+from unvanish.core.sites import layer_names
+from unvanish.core.stages import set_training_mode
 from unvanish.data.fashion_mnist import FashionMNIST, Images, scaled
+from unvanish.engine.captured import CapturedStep, CudaGraph
 from unvanish.engine.chain import chain_of, frozen_prefix
-from unvanish.engine.checkpoint import Checkpoint, capture, restore
-from unvanish.engine.flow import Flow, Schedule, to_host
+from unvanish.engine.checkpoint import Checkpoint
+from unvanish.engine.cohort import Cohort, Member, Plan
+from unvanish.engine.flow import Flow, Schedule
 from unvanish.engine.step import Step, step_for
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The numbers of a training that are not in its setup. `epochs` is what a stage of share 1 takes."""
-
-    epochs: int
-    batch: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -57,64 +49,75 @@ def train(
     probes: Sequence[Probe],
     schedule: Schedule,
     device: torch.device,
-    start: Checkpoint | None = None,
     make_step: Callable[[nn.Module, Loss], Step] = step_for,
 ) -> Iterator[EpochDone | Ended]:
-    """Train a setup to its end, or on from a checkpoint; the numbers are the same either way.
+    """Train one setup from its beginning to its end, as `train_together` does."""
+    options = {"probes": probes, "schedule": schedule, "device": device, "make_step": make_step}
+    for happened in train_together([Member(setup, plan)], data, **options):
+        yield from (item for _, item in happened)
 
-    Seeds torch's global stream, draws the weights, then runs the stages. A loss that is not finite ends
-    the training after that epoch. Run it inside `reproducible_process()`.
+
+def train_together(
+    members: Sequence[Member],
+    data: FashionMNIST,
+    *,
+    probes: Sequence[Probe],
+    schedule: Schedule,
+    device: torch.device,
+    make_step: Callable[[nn.Module, Loss], Step] = step_for,
+) -> Iterator[list[tuple[int, EpochDone | Ended]]]:
+    """Train the runs of a cohort to their end: what an epoch brings to each, by the number of the member.
+
+    A run that goes on from a checkpoint gets the same numbers as without the break. A loss that is not
+    finite ends its run after the epoch. Use it inside `reproducible_process()`.
     """
-    torch.manual_seed(plan.seed)
-    setup = initialised(setup)
-    base = setup.model.to(device)
-    if start:
-        base.load_state_dict(start.base)
+    cohort = Cohort(members, device)
+    setup, plan, bundle = cohort.setup, cohort.plan, cohort.bundle
     data = FashionMNIST(data.train.to(device), data.test.to(device))
-    network, state = base, "finished"
+    loss_of = bundle.mapped(setup.loss)
+    running, (first_stage, done), network = set(range(len(members))), cohort.begun, cohort.bases[0]
 
-    for number, stage in enumerate(setup.stages, start=1):
-        if start and number < start.stage:
-            continue
-        network = stage_network(setup, base, stage)
-        optimizer = setup.optimizer([p for p in network.parameters() if p.requires_grad])
-        done = 0
-        if start and number == start.stage:
-            restore(start, network, optimizer)
-            done = start.epoch
+    for number, stage in enumerate(setup.stages[first_stage - 1 :], start=first_stage):
+        network, sites, optimizer = cohort.build(number, stage)
         set_training_mode(setup, network, stage)
         part = _trained_part(network, data, plan.batch)
-        step = make_step(part.network, setup.loss)
-        flow = Flow(find_sites(setup, network), probes, schedule, layers=len(layer_names(setup)))
+        step = _step(part.network, loss_of, make_step, device)
+        flow = Flow(sites, probes, schedule, len(layer_names(setup)), bundle)
 
         for epoch in range(done + 1, stage.epochs(plan.epochs) + 1):
             began = time.perf_counter()
-            measured: dict[int, np.ndarray] = {}
             set_training_mode(setup, network, stage)
-            train_loss, train_acc, at_start = _train_epoch(step, optimizer, part.data.train, plan.batch, flow)
-            if epoch == 1:
-                measured[0] = to_host(at_start)
-            measured[epoch] = to_host(flow.take())
+            order = cohort.epoch_order(len(part.data.train)).to(device)
+            trained, at_start = _train_epoch(step, optimizer, part.data.train, order, plan.batch, flow)
             network.eval()
-            val_loss, val_acc = _evaluate(part.network, setup.loss, part.data.test, plan.batch)
-            row = Epoch(
-                stage=number,
-                epoch=epoch,
-                train_loss=train_loss,
-                train_acc=train_acc,
-                val_loss=val_loss,
-                val_acc=val_acc,
-                seconds=time.perf_counter() - began,
-            )
-            yield EpochDone(row, measured, lambda s=number, e=epoch, n=network, o=optimizer: capture(s, e, base, n, o))
-            if diverged(row):
-                state = "diverged"
-                break
-        if state == "diverged":
-            break
-        _carry_over(network, base, setup.output)
+            cohort.draw_base_seed()
+            evaluated = _evaluate(part.network, loss_of, part.data.test, plan.batch, bundle.lead)
+            figures = torch.stack([*trained, *evaluated], -1).cpu()
+            flows = {epoch: flow.take().double().cpu()} | ({0: at_start.double().cpu()} if epoch == 1 else {})
+            seconds = time.perf_counter() - began
+            happened: list[tuple[int, EpochDone | Ended]] = []
+            for run in sorted(running):
+                row = Epoch(number, epoch, *bundle.part(figures, run).tolist(), seconds=seconds)
+                measured = {key: bundle.part(values, run).numpy() for key, values in sorted(flows.items())}
+                now = partial(cohort.checkpoint, run, number, epoch, network, optimizer)
+                happened.append((run, EpochDone(row, measured, now)))
+                if diverged(row):
+                    running.discard(run)
+                    happened.append((run, Ended("diverged", cohort.weights(run, network))))
+            yield happened
+            if not running:
+                return
+        done = 0
+        cohort.carry_over(network)
 
-    yield Ended(state, network.state_dict())
+    yield [(run, Ended("finished", cohort.weights(run, network))) for run in sorted(running)]
+
+
+def _step(
+    network: nn.Module, loss_of: Loss, make_step: Callable[[nn.Module, Loss], Step], device: torch.device
+) -> Step:
+    step = make_step(network, loss_of)
+    return CapturedStep(step, network, CudaGraph()) if device.type == "cuda" else step
 
 
 @dataclass(frozen=True)
@@ -145,14 +148,12 @@ def _passed(images: Images, prefix: nn.Module, batch: int) -> Images:
 
 
 def _train_epoch(
-    step: Step, optimizer: torch.optim.Optimizer, images: Images, batch: int, flow: Flow
-) -> tuple[float, float, Tensor]:
-    """One pass over the images: mean of the batch losses, accuracy, and the flow of the very first step."""
-    device = images.labels_N.device
-    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
+    step: Step, optimizer: torch.optim.Optimizer, images: Images, order: Tensor, batch: int, flow: Flow
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """One pass over the images: mean of the batch losses, accuracy; and the flow of the very first step."""
+    loss_sum, correct = _zeros(order.shape[:-1], order.device)
     at_start = torch.empty(0)
-    batches = epoch_order(len(images)).to(device).split(batch)
+    batches = order.split(batch, -1)
     for number, picked_B in enumerate(batches):
         x_BD, y_B = images.batch(picked_B)
         flow.begin(number)
@@ -163,26 +164,30 @@ def _train_epoch(
         if number == 0:
             at_start = flow.first()
         loss_sum += loss
-        correct += (output.argmax(1) == y_B).sum()
-    return loss_sum.item() / len(batches), correct.item() / len(images), at_start
+        correct += _correct(output, y_B)
+    return (loss_sum / len(batches), correct / len(images)), at_start
 
 
 @torch.no_grad()
-def _evaluate(network: nn.Module, loss_of: Loss, images: Images, batch: int) -> tuple[float, float]:
+def _evaluate(
+    network: nn.Module, loss_of: Loss, images: Images, batch: int, lead: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
     """Mean of the batch losses, and accuracy, on the test images in order."""
-    draw_base_seed()  # the unshuffled loader's
-    device = images.labels_N.device
-    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
+    loss_sum, correct = _zeros(lead, images.labels_N.device)
     batches = list(zip(images.pixels_ND.split(batch), images.labels_N.split(batch), strict=True))
     for x_BD, y_B in batches:
+        x_BD, y_B = x_BD.expand(*lead, *x_BD.shape), y_B.expand(*lead, *y_B.shape)
         output = network(x_BD)
         loss_sum += loss_of(output, y_B)
-        correct += (output.argmax(1) == y_B).sum()
-    return loss_sum.item() / len(batches), correct.item() / len(images)
+        correct += _correct(output, y_B)
+    return loss_sum / len(batches), correct / len(images)
 
 
-def _carry_over(network: nn.Module, base: nn.Module, output: str) -> None:
-    """What a stage has trained goes back into the whole network; its output layer may be of another width."""
-    trained = {name: value for name, value in network.state_dict().items() if not name.startswith(f"{output}.")}
-    base.load_state_dict(trained, strict=False)
+def _correct(output: Tensor, y_B: Tensor) -> Tensor:
+    return (output.argmax(-1) == y_B).sum(-1)
+
+
+def _zeros(lead: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """A sum and a count, of each run. In float64, which counts exactly, too."""
+    zero = torch.zeros(lead, dtype=torch.float64, device=device)
+    return zero, zero.clone()

@@ -11,7 +11,7 @@ from typing import final
 
 from torch import Tensor
 
-from unvanish.core.probe import ForwardProbe, Region
+from unvanish.core.probe import ForwardProbe, Region, nothing
 
 
 @final
@@ -20,9 +20,9 @@ class Dead(ForwardProbe):
     name = "dead"
     unit = "fraction"
 
-    def measure(self, z: Tensor, h: Tensor, region: Region) -> Tensor | None:  # z_BD, or z_BCHW
+    def measure(self, z: Tensor, h: Tensor, region: Region) -> Tensor:  # z_BD, or z_BCHW
         if region.low == float("-inf") and region.high == float("inf"):
-            return None
+            return nothing(z)
         units = 1 if z.dim() in (2, 4, 5) else z.dim() - 1  # channels of an image; else the last dimension
         others = [dim for dim in range(z.dim()) if dim != units]
         dead = z.amax(dim=others) <= region.low

@@ -35,7 +35,8 @@ class Standardize(nn.Module):
     """(x − mean) / std, with one mean and one unbiased std over the whole tensor. No parameters."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Standardized.apply(x)
+        y, _std = _Standardized.apply(x)
+        return y
 
 
 class _Standardized(torch.autograd.Function):
@@ -44,20 +45,26 @@ class _Standardized(torch.autograd.Function):
     ∂L/∂x = (g − mean(g) − y · Σ(g y) / (n − 1)) / s,    g = ∂L/∂y
     """
 
+    generate_vmap_rule = True  # many networks at once, each by its own moments
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = x - x.mean()
         std = norm(y) / (y.numel() - 1) ** 0.5
-        y.div_(std)
+        return y.div_(std), std
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: tuple[Tensor, Tensor]) -> None:
+        y, std = output
+        ctx.mark_non_differentiable(std)
         ctx.save_for_backward(y, std)
-        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (g,), (y, std) = grad_outputs, ctx.saved_tensors
+        (g, _), (y, std) = grad_outputs, ctx.saved_tensors
         along = g.flatten().dot(y.flatten()) / (y.numel() - 1)
-        return (g - g.mean()).addcmul_(y, along, value=-1).div_(std)
+        return (g - g.mean()).addcmul(y, along, value=-1).div_(std)
 
 
 # by the number of dimensions of one sample: features, channels × length, channels × height × width, …

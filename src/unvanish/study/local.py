@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,60 +26,15 @@ from unvanish.core.packing import pack, unpack
 from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
 from unvanish.core.record import Epoch
-from unvanish.runner import MEASURE_EVERY, header
+from unvanish.runner import MEASURE_EVERY, header, shape_of_recipe
 from unvanish.store.store import Start, Store
+from unvanish.store.tables import Header
+from unvanish.study.events import Began, Died, Ended, Event, Known, Stopping, Went
 from unvanish.study.frames import receive, send
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
+TOGETHER = 256  # runs of one shape on a GPU: about 4 GB for the published networks
 TRIES = 3  # deaths of a worker over one recipe without any progress in between
-
-
-@dataclass(frozen=True)
-class Known:
-    """The recipe has ended before; it is not trained again."""
-
-    recipe: Recipe
-
-
-@dataclass(frozen=True)
-class Began:
-    """The recipe is being trained, after so many epochs that were kept from before."""
-
-    recipe: Recipe
-    epochs_done: int
-
-
-@dataclass(frozen=True)
-class Went:
-    """An epoch of the recipe is over."""
-
-    recipe: Recipe
-    row: Epoch
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The recipe's training has ended: "finished", "diverged" or "failed" (with the error)."""
-
-    recipe: Recipe
-    state: str
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Died:
-    """A worker process died; its recipe will go on from its last checkpoint."""
-
-    recipe: Recipe
-    reason: str
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """Ctrl-C was pressed: each worker finishes its epoch."""
-
-
-Event = Stopping | Known | Began | Went | Ended | Died
 
 
 def train_all(
@@ -89,23 +45,30 @@ def train_all(
     device: torch.device,
     fresh: bool = False,
     measure_every: int = MEASURE_EVERY,
+    together: int | None = None,
     listen: Callable[[Event], None] = lambda event: None,
 ) -> None:
     """Bring every recipe to its end in the store. Events come as they happen, in the parent.
 
+    Up to `together` runs of one shape are trained as one ensemble: by default many on a GPU, one on a CPU.
     Raises `StoreError` where something cannot be kept, and lets `KeyboardInterrupt` through; both leave
     a store from which the same call goes on.
     """
+    most = together or (TOGETHER if device.type == "cuda" else 1)
     waiting: list[_Run] = []
     different = {recipe.digest(): recipe for recipe in recipes}
-    for recipe in different.values():
-        start = store.begin(recipe, header(recipe, device, measure_every))
+    shapes = {digest: shape_of_recipe(recipe) if most > 1 else None for digest, recipe in different.items()}
+    alike = Counter(shapes.values())
+    for digest, recipe in different.items():
+        shape = shapes[digest]
+        about = header(recipe, device, measure_every, ensemble=shape is not None and alike[shape] > 1)
+        start = store.begin(recipe, about)
         if start.ended and not fresh:
             listen(Known(recipe))
         else:
             done = 0 if fresh else start.epochs
-            waiting.append(_Run(recipe, sum(recipe.stage_epochs()) - done, fresh=fresh))
-    team = _Team(waiting, store, _Orders(device, measure_every), listen)
+            waiting.append(_Run(recipe, about, shape, sum(recipe.stage_epochs()) - done, fresh=fresh))
+    team = _Team(waiting, store, device, most, listen)
     try:
         team.work(min(jobs, len(waiting)))
     except KeyboardInterrupt:
@@ -120,6 +83,8 @@ class _Run:
     """A recipe on its way. `deaths` counts the workers that it cost since it last got on."""
 
     recipe: Recipe
+    about: Header
+    shape: str | None  # of its ensemble, if it may be in one
     epochs_left: int
     fresh: bool = False  # what the store has of it is forgotten when it is begun, not before
     begun: bool = False
@@ -127,16 +92,8 @@ class _Run:
     deaths: int = 0
 
 
-@dataclass(frozen=True)
-class _Orders:
-    """What holds for every run of a study."""
-
-    device: torch.device
-    measure_every: int
-
-
 class _Worker:
-    """One worker process and the run that it is at."""
+    """One worker process and the runs that it is at: one, or an ensemble."""
 
     def __init__(self) -> None:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
@@ -153,19 +110,22 @@ class _Worker:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        self.run: _Run | None = None
+        self.runs: list[_Run] = []
 
-    def give(self, run: _Run, start: Start, device: torch.device, epochs: int | None) -> None:
-        """Let it train the run to its end, or for so many epochs."""
-        self.run = run
+    def give(self, runs: list[_Run], starts: list[Start], device: torch.device, epochs: int | None) -> None:
+        """Let it train the runs together to their end, or for so many epochs."""
+        self.runs = runs
         job = {
-            "recipe": run.recipe.model_dump(mode="json"),
+            "recipes": [run.recipe.model_dump(mode="json") for run in runs],
             "device": str(device),
-            "measure_every": start.environment["measure_every"],
+            "measure_every": starts[0].environment["measure_every"],
             "epochs": epochs,
         }
-        saved = start.checkpoint
-        tensors = {"checkpoint": torch.frombuffer(bytearray(saved), dtype=torch.uint8)} if saved else {}
+        tensors = {
+            str(index): torch.frombuffer(bytearray(start.checkpoint), dtype=torch.uint8)
+            for index, start in enumerate(starts)
+            if start.checkpoint
+        }
         with suppress(BrokenPipeError):  # it is dead: its other pipe says so too, and there it is dealt with
             send(self.stdin, pack(job, tensors))
 
@@ -189,8 +149,10 @@ class _Worker:
 class _Team:
     """The workers, the runs that wait for one, and what comes back from them."""
 
-    def __init__(self, waiting: list[_Run], store: Store, orders: _Orders, listen: Callable[[Event], None]) -> None:
-        self.waiting, self.store, self.orders, self.listen = waiting, store, orders, listen
+    def __init__(
+        self, waiting: list[_Run], store: Store, device: torch.device, most: int, listen: Callable[[Event], None]
+    ) -> None:
+        self.waiting, self.store, self.device, self.most, self.listen = waiting, store, device, most, listen
         self.workers: list[_Worker] = []
         self.selector = selectors.DefaultSelector()
         self.places = 0
@@ -226,22 +188,38 @@ class _Team:
         self._next(worker)
 
     def _next(self, worker: _Worker) -> None:
-        """Give the worker the run with the most epochs left, all of them or a part."""
-        worker.run = None
+        """Give the worker the run with the most epochs left and those that go with it, all of them or a part."""
+        worker.runs = []
         if self.stopping or not self.waiting:
             worker.dismiss()
             return
-        run = max(self.waiting, key=lambda run: run.epochs_left)
-        self.waiting.remove(run)
-        unfinished = 1 + len(self.waiting) + sum(other.run is not None for other in self.workers)
+        longest = max(self.waiting, key=lambda run: run.epochs_left)
+        begun = [(run, self._begin(run)) for run in self._alike(longest)]
+        _, first = begun[0]
+        # a run that was begun with another schedule of measurements goes on with that, and without the others
+        group = [(run, start) for run, start in begun if start.environment == first.environment]
+        runs = [run for run, _ in group]
+        self.waiting = [run for run in self.waiting if run not in runs]
+        unfinished = 1 + len(self.waiting) + sum(bool(other.runs) for other in self.workers)
         tail = self.waiting and unfinished < 2 * self.places
-        fresh = run.fresh and not run.begun
-        about = header(run.recipe, self.orders.device, self.orders.measure_every)
-        start = self.store.begin(run.recipe, about, fresh=fresh)
+        part = max(1, longest.epochs_left // 4) if tail else None
+        worker.give(runs, [start for _, start in group], self.device, part)
+
+    def _alike(self, run: _Run) -> list[_Run]:
+        """The run, and the waiting ones that can be trained with it as one ensemble."""
+        others = [
+            other
+            for other in self.waiting
+            if other is not run and run.shape and (other.shape, other.epochs_left) == (run.shape, run.epochs_left)
+        ]
+        return [run, *others][: self.most]
+
+    def _begin(self, run: _Run) -> Start:
+        start = self.store.begin(run.recipe, run.about, fresh=run.fresh and not run.begun)
         if not run.begun:
             self.listen(Began(run.recipe, start.epochs))
             run.begun = True
-        worker.give(run, start, self.orders.device, max(1, run.epochs_left // 4) if tail else None)
+        return start
 
     def _hear(self, timeout: float | None) -> None:
         for key, _ in self.selector.select(timeout):
@@ -253,30 +231,30 @@ class _Team:
                 self._take(worker, message)
 
     def _take(self, worker: _Worker, message: bytes) -> None:
-        run = worker.run
-        assert run is not None
         meta, _ = unpack(message)
         match meta["about"]:
             case "epoch":
-                self.listen(Went(run.recipe, Epoch(**meta["epoch"])))
+                self.listen(Went(worker.runs[meta["run"]].recipe, Epoch(**meta["epoch"])))
             case "chunk":
-                chunk = Chunk.unpack(message)
-                self.store.add(run.recipe.digest(), chunk)
-                run.deaths, run.ended = 0, chunk.state != "unfinished"
-                run.epochs_left -= len(chunk.rows)
-                if run.ended:
-                    self.listen(Ended(run.recipe, chunk.state, chunk.error))
-            case "free":
-                if not run.ended:  # it has trained the part that it was given
-                    self.waiting.append(run)
+                self._keep(worker.runs[meta["run"]], Chunk.unpack(message))
+            case "free":  # they have ended, or it has trained the part that it was given
+                self.waiting += [run for run in worker.runs if not run.ended]
                 self._next(worker)
+
+    def _keep(self, run: _Run, chunk: Chunk) -> None:
+        self.store.add(run.recipe.digest(), chunk)
+        run.deaths, run.ended = 0, chunk.state != "unfinished"
+        run.epochs_left -= len(chunk.rows)
+        if run.ended:
+            self.listen(Ended(run.recipe, chunk.state, chunk.error))
 
     def _gone(self, worker: _Worker) -> None:
         self.selector.unregister(worker.stdout)
         self.workers.remove(worker)
         reason = worker.last_words()
-        if worker.run is not None and not worker.run.ended and not self.stopping:
-            self._bury(worker.run, reason)
+        for run in worker.runs:
+            if not run.ended and not self.stopping:
+                self._bury(run, reason)
         if self.waiting and not self.stopping:
             self._hire()
 

@@ -19,7 +19,7 @@ from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
 from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
 from unvanish.engine.process import reproducible_process
-from unvanish.runner import training
+from unvanish.runner import training_together
 from unvanish.study.frames import receive, send
 
 
@@ -46,21 +46,28 @@ def main() -> None:
 
 def _do(job: bytes, data: FashionMNIST, send_back) -> None:
     meta, tensors = unpack(job)
-    checkpoint = tensors["checkpoint"].numpy().tobytes() if "checkpoint" in tensors else None
-    recipe, count = Recipe.model_validate(meta["recipe"]), itertools.count(1)
+    recipes = [Recipe.model_validate(recipe) for recipe in meta["recipes"]]
+    checkpoints = [
+        tensors[str(index)].numpy().tobytes() if str(index) in tensors else None for index in range(len(recipes))
+    ]
+    count, ended = itertools.count(1), set[int]()
 
     def stop() -> bool:  # asked once after each epoch
         return next(count) == meta["epochs"] or _told_to_stop()
 
     try:
-        for item in training(recipe, data, torch.device(meta["device"]), checkpoint, stop, meta["measure_every"]):
+        for run, item in training_together(
+            recipes, data, torch.device(meta["device"]), checkpoints, stop, meta["measure_every"]
+        ):
             if isinstance(item, Chunk):
-                send_back(item.pack())
+                send_back(item.pack(run=run))
+                ended |= {run} if item.state != "unfinished" else set()
             else:
-                send_back(pack({"about": "epoch", "epoch": asdict(item)}))
-    except Exception as error:  # whatever it is, it ends this run, not the study
+                send_back(pack({"about": "epoch", "run": run, "epoch": asdict(item)}))
+    except Exception as error:  # whatever it is, it ends these runs, not the study
         traceback.print_exc()
-        send_back(Chunk("failed", error=f"{type(error).__name__}: {error}").pack())
+        for run in set(range(len(recipes))) - ended:
+            send_back(Chunk("failed", error=f"{type(error).__name__}: {error}").pack(run=run))
 
 
 def _told_to_stop() -> bool:

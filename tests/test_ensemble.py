@@ -1,0 +1,264 @@
+"""Many runs as one network: each trains as it would alone; and the captured step, but for the capture itself."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import unvanish as uv
+from test_fast_step import relative_difference
+from unvanish.core.progress import Chunk
+from unvanish.core.setup import Loss
+from unvanish.engine.captured import WARM_UP, CapturedStep
+from unvanish.engine.cohort import Member, Plan
+from unvanish.engine.ensemble import shape_of, stacked
+from unvanish.engine.flow import every
+from unvanish.engine.step import PlainStep, Step, step_for
+from unvanish.engine.train import Ended, EpochDone, train, train_together
+from unvanish.probes import ALL as PROBES
+from unvanish.runner import shape_of_recipe, training, training_together
+from unvanish.study.local import train_all
+
+CPU = torch.device("cpu")
+SEEDS = (1, 2, 3)
+
+
+class Seen:
+    """What a training brings: the curve, the gradient flow, the weights."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[float, ...]] = []
+        self.flow: list[np.ndarray] = []
+        self.end = "unfinished"
+        self.weights: dict[str, Tensor] = {}
+
+    def see(self, item: EpochDone | Ended) -> None:
+        if isinstance(item, Ended):
+            self.end, self.weights = item.state, {name: value.clone() for name, value in item.weights.items()}
+        else:
+            row = item.row
+            self.rows.append((row.train_loss, row.train_acc, row.val_loss, row.val_acc))
+            self.flow += list(item.flow.values())
+
+
+def plan_of(recipe: uv.Recipe) -> Plan:
+    return Plan(recipe.epochs, recipe.batch, recipe.seed)
+
+
+def few(data, samples=700):
+    return replace(data, train=data.train.first(samples), test=data.test.first(300))
+
+
+def together(recipes: list[uv.Recipe], data, device=CPU) -> list[Seen]:
+    members = [Member(recipe.uninitialised(), plan_of(recipe)) for recipe in recipes]
+    seen = [Seen() for _ in recipes]
+    for happened in train_together(members, few(data), probes=PROBES, schedule=every(2), device=device):
+        for run, item in happened:
+            seen[run].see(item)
+    return seen
+
+
+def alone(recipe: uv.Recipe, data, make_step: Callable[[nn.Module, Loss], Step] = step_for) -> Seen:
+    seen = Seen()
+    options = {"probes": PROBES, "schedule": every(2), "device": CPU, "make_step": make_step}
+    for item in train(recipe.uninitialised(), plan_of(recipe), few(data), **options):
+        seen.see(item)
+    return seen
+
+
+def assert_close(ours: Seen, theirs: Seen, tolerance=1e-4) -> None:
+    assert ours.end == theirs.end
+    np.testing.assert_allclose(np.array(ours.rows)[:, [0, 2]], np.array(theirs.rows)[:, [0, 2]], rtol=tolerance)
+    np.testing.assert_allclose(ours.flow, theirs.flow, rtol=1e-2, atol=1e-7)
+    assert relative_difference(ours.weights, theirs.weights) < tolerance
+
+
+COMMON = {"epochs": 2, "batch": 64}
+
+
+@pytest.mark.parametrize("method", uv.METHODS)
+def test_every_published_method_trains_as_it_would_alone(method, data):
+    recipes = [uv.method(method, seed=seed, **COMMON) for seed in SEEDS]
+    assert len({shape_of_recipe(recipe) for recipe in recipes} - {None}) == 1
+    for recipe, seen in zip(recipes, together(recipes, data), strict=True):
+        reference = alone(recipe, data)
+        if method == "1b":  # chaotic: it magnifies any rounding, so only its first step can be compared
+            np.testing.assert_allclose(seen.flow[0], reference.flow[0], rtol=1e-2)
+        else:
+            assert_close(seen, reference)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [("SGD", {"momentum": 0.9, "nesterov": True}), ("AdamW", {}), ("RMSprop", {}), ("NAdam", {}), ("ASGD", {})],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_any_optimizer_that_treats_each_weight_by_itself(optimizer, data):
+    name, options = optimizer
+    recipes = [
+        uv.baseline(hidden=(12, 7), init_std=None, optimizer=uv.Optimizer(name, 0.003, options), seed=seed, **COMMON)
+        for seed in SEEDS
+    ]
+    for recipe, seen in zip(recipes, together(recipes, data), strict=True):
+        assert_close(seen, alone(recipe, data), tolerance=1e-3)
+
+
+def test_methods_that_differ_in_their_first_weights_only_go_together(data):
+    recipes = [uv.method(method, **COMMON) for method in ("baseline", "1a")]
+    assert shape_of_recipe(recipes[0]) == shape_of_recipe(recipes[1])
+    for recipe, seen in zip(recipes, together(recipes, data), strict=True):
+        assert_close(seen, alone(recipe, data))
+
+
+def test_a_run_that_diverges_leaves_the_others_alone(data):
+    """N(0, 1²) with ReLU diverges at depth 7; N(0, 0.05²) does not."""
+    recipes = [uv.baseline(activation="ReLU", init_std=std, **COMMON) for std in (0.05, 3.0)]
+    calm, wild = together(recipes, data)
+    assert (calm.end, wild.end) == ("finished", "diverged")
+    assert len(wild.rows) == 1
+    assert_close(calm, alone(recipes[0], data))
+
+
+def test_what_cannot_go_together():
+    skips = [uv.SkipConnection(pairs) for pairs in ([(1, 3), (2, 4)], [(1, 4), (2, 3)])]
+    crossed, nested = (shape_of(uv.baseline().with_remedies(skip).uninitialised()) for skip in skips)
+    assert crossed != nested  # modules of the same names in the same places, wired otherwise
+    assert shape_of_recipe(uv.baseline()) != shape_of_recipe(uv.baseline(batch=100))
+    assert shape_of_recipe(uv.baseline()) != shape_of_recipe(uv.baseline(optimizer=uv.Optimizer("SGD", 0.02)))
+    assert shape_of_recipe(uv.baseline(activation="RReLU")) is None  # it draws random numbers in its steps
+    assert shape_of_recipe(uv.baseline(optimizer=uv.Optimizer("Adafactor", 0.01))) is None
+
+
+def test_state_dicts_have_the_names_of_one_network_and_the_runs_in_front():
+    networks = [uv.method("4a-affine", seed=seed).setup().model for seed in SEEDS]
+    ours, theirs = stacked(networks).state_dict(), networks[1].state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert torch.equal(ours[name][1], value)
+
+
+@pytest.mark.parametrize(
+    "remedies",
+    [(uv.BetterOptimizer("Adam", 0.001),), (uv.NormalizeInside(learned=True),), (uv.TrainSomeLayers((1, 1)),)],
+    ids=lambda remedies: remedies[0].kind,
+)
+def test_going_on_together_from_any_checkpoint_ends_in_the_same_bits(remedies, data):
+    small = uv.baseline(hidden=(16, 16), epochs=2, samples=300, batch=64).with_remedies(*remedies)
+    recipes = [small.but(seed=seed) for seed in SEEDS]
+
+    def items(checkpoints, stop_after=None):
+        calls = iter(range(1, 100))
+        found = training_together(recipes, few(data), CPU, checkpoints, stop=lambda: next(calls) == stop_after)
+        chunks: list[list[Chunk]] = [[] for _ in recipes]
+        for run, item in found:
+            if isinstance(item, Chunk):
+                chunks[run].append(item)
+        return chunks
+
+    whole = items([None] * len(recipes))
+    for stop_after in range(1, sum(recipes[0].stage_epochs()) + 1):
+        first = items([None] * len(recipes), stop_after)
+        rest = items([chunks[-1].checkpoint for chunks in first])
+        for run in range(len(recipes)):
+            assert rest[run][-1].weights == whole[run][-1].weights
+            rows = [row for chunk in first[run] + rest[run] for row in chunk.rows]
+            expected = [row for chunk in whole[run] for row in chunk.rows]
+            assert [(r.stage, r.epoch, r.val_loss) for r in rows] == [(r.stage, r.epoch, r.val_loss) for r in expected]
+
+
+def test_a_run_of_an_ensemble_can_go_on_alone(data):
+    recipes = [uv.method("3", epochs=3, samples=300, seed=seed, batch=64) for seed in SEEDS]
+    calls = iter(range(1, 100))
+    found = list(training_together(recipes, data, CPU, [None] * 3, stop=lambda: next(calls) == 1))
+    checkpoint = next(item.checkpoint for run, item in found if run == 1 and isinstance(item, Chunk))
+    rest = [item for item in training(recipes[1], data, CPU, checkpoint) if not isinstance(item, Chunk)]
+    reference = [item for item in training(recipes[1], data, CPU) if not isinstance(item, Chunk)]
+    assert [row.epoch for row in rest] == [2, 3]
+    assert rest[-1].val_loss == pytest.approx(reference[-1].val_loss, rel=1e-4)
+
+
+def test_a_study_trains_what_is_alike_together(tmp_path):
+    def small(**changes):
+        return uv.baseline(**{"hidden": (8, 8), "samples": 512, "epochs": 6, **changes})
+
+    recipes = [small(seed=seed) for seed in range(5)] + [small(hidden=(8,)), small(activation="RReLU")]
+    with uv.Store.writer(tmp_path) as store:
+        train_all(recipes, store, jobs=2, device=CPU, together=3)
+        for recipe in recipes:
+            record, reference = store.record(recipe.digest()), uv.run(recipe)
+            assert record.outcome.state == "finished"
+            assert [row.epoch for row in record.epochs] == list(range(1, 7))
+            assert record.epochs[-1].val_loss == pytest.approx(reference.epochs[-1].val_loss, rel=1e-4)
+            for name, series in reference.series.items():
+                np.testing.assert_allclose(record.series[name].values, series.values, rtol=1e-2, atol=1e-7)
+        steps = [store.record(recipe.digest()).environment["step"] for recipe in recipes]
+    assert steps == ["ensemble"] * 5 + ["fast"] * 2
+
+
+def test_an_ensemble_that_fails_is_kept_as_failed(tmp_path):
+    broken = [
+        uv.baseline(samples=512, epochs=1, seed=seed).but(network=uv.MLP(hidden=(8,), classes=3)) for seed in SEEDS
+    ]
+    with uv.Store.writer(tmp_path) as store:
+        train_all(broken, store, jobs=1, device=CPU, together=8)
+        assert {store.record(recipe.digest()).outcome.state for recipe in broken} == {"failed"}
+
+
+# The captured step
+
+
+class Again:
+    """Instead of recording kernels, do the work again into the same memory, as a replay does."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network, self.replays = network, 0
+
+    def warm_up(self, work):
+        return work()
+
+    def record(self, work):
+        before = [buffer.clone() for buffer in self.network.buffers()]
+        results = work()
+        for buffer, value in zip(self.network.buffers(), before, strict=True):
+            buffer.copy_(value)  # a recording moves no statistics
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        memory = [p.grad for p in parameters]
+
+        def replay() -> None:
+            self.replays += 1
+            for there, now in zip(results, work(), strict=True):
+                there.copy_(now)
+            for there, parameter in zip(memory, parameters, strict=True):
+                there.copy_(parameter.grad)
+                parameter.grad = None
+
+        return replay, results
+
+
+@pytest.mark.parametrize("inner", [step_for, PlainStep], ids=["fast", "plain"])
+@pytest.mark.parametrize("method", ["baseline", "3", "4a-affine", "4b", "5", "6"])
+def test_a_captured_step_leaves_the_same_bits(method, inner, data):
+    recorders: list[Again] = []
+
+    def captured(network: nn.Module, loss_of: Loss) -> Step:
+        recorders.append(Again(network))
+        return CapturedStep(inner(network, loss_of), network, recorders[-1])
+
+    recipe = uv.method(method, **COMMON)
+    ours, theirs = alone(recipe, data, captured), alone(recipe, data)
+    assert ours.rows == theirs.rows
+    assert all(torch.equal(ours.weights[name], value) for name, value in theirs.weights.items())
+    # 11 steps an epoch: every second one is measured, the last one short, the first few warm up
+    assert recorders[-1].replays == recipe.stage_epochs()[-1] * 5 - WARM_UP
+
+
+@pytest.mark.gpu
+def test_an_ensemble_on_cuda_trains_as_on_the_cpu(data):
+    if not torch.cuda.is_available():
+        pytest.skip("this machine has no CUDA device")
+    recipes = [uv.method("4a-affine", seed=seed, **COMMON) for seed in SEEDS]
+    for ours, theirs in zip(together(recipes, data, torch.device("cuda")), together(recipes, data), strict=True):
+        assert_close(ours, theirs, tolerance=1e-3)
