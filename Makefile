@@ -28,6 +28,7 @@ lint: .venv/.dev
 	$(BIN)/lint-imports
 
 bench: .venv/.bench
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/whole_machine.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py

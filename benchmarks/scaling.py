@@ -24,6 +24,7 @@ from unvanish.engine.flow import every
 from unvanish.engine.process import reproducible_process
 from unvanish.engine.train import EpochDone, Plan, train
 from unvanish.probes import ALL as PROBES
+from unvanish.study.crew import Crew
 from unvanish.study.local import train_all
 from work import BATCH, Products, flop_per_epoch
 
@@ -60,7 +61,7 @@ def many_runs(count: int, jobs: int) -> float:
     recipes = [uv.baseline(epochs=1, seed=seed) for seed in range(count)]
     with tempfile.TemporaryDirectory() as folder, uv.Store.writer(folder) as store:
         began = time.perf_counter()
-        train_all(recipes, store, jobs=jobs, device=CPU)
+        train_all(recipes, store, crew=Crew(jobs), device=CPU)
         return time.perf_counter() - began
 
 

@@ -20,6 +20,7 @@ from unvanish.engine.step import PlainStep, Step, step_for
 from unvanish.engine.train import Ended, EpochDone, train, train_together
 from unvanish.probes import ALL as PROBES
 from unvanish.runner import shape_of_recipe, training, training_together
+from unvanish.study.crew import Crew
 from unvanish.study.local import train_all
 
 CPU = torch.device("cpu")
@@ -186,7 +187,7 @@ def test_a_study_trains_what_is_alike_together(tmp_path):
 
     recipes = [small(seed=seed) for seed in range(5)] + [small(hidden=(8,)), small(activation="RReLU")]
     with uv.Store.writer(tmp_path) as store:
-        train_all(recipes, store, jobs=2, device=CPU, together=3)
+        train_all(recipes, store, crew=Crew(2), device=CPU, together=3)
         for recipe in recipes:
             record, reference = store.record(recipe.digest()), uv.run(recipe)
             assert record.outcome.state == "finished"
@@ -203,7 +204,7 @@ def test_an_ensemble_that_fails_is_kept_as_failed(tmp_path):
         uv.baseline(samples=512, epochs=1, seed=seed).but(network=uv.MLP(hidden=(8,), classes=3)) for seed in SEEDS
     ]
     with uv.Store.writer(tmp_path) as store:
-        train_all(broken, store, jobs=1, device=CPU, together=8)
+        train_all(broken, store, crew=Crew(1), device=CPU, together=8)
         assert {store.record(recipe.digest()).outcome.state for recipe in broken} == {"failed"}
 
 

@@ -68,11 +68,12 @@ def test_one_file_and_one_line(tmp_path):
     used = python(
         "-c",
         "import unvanish as uv, torch\n"
+        "from unvanish.study.crew import Crew\n"
         "from unvanish.study.local import train_all\n"
         "assert 'toy' in uv.__file__ or 'src' in uv.__file__\n"
         "recipe = uv.baseline(hidden=(8, 8), epochs=1, samples=512).with_remedies(uv.ToyScale())\n"
         "with uv.Store.writer('store') as store:\n"
-        "    train_all([recipe], store, jobs=1, device=torch.device('cpu'))\n"
+        "    train_all([recipe], store, crew=Crew(1), device=torch.device('cpu'))\n"
         "    record = store.record(recipe.digest())\n"
         "    print(record.outcome.state, record.recipe)\n",
     )

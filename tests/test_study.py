@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import unvanish as uv
+from unvanish.study.crew import Crew
 from unvanish.study.events import Began, Ended, Known, Went
 from unvanish.study.local import train_all
 
@@ -18,13 +19,13 @@ def test_longest_first_and_every_event_in_order(tmp_path):
     recipes = [small(seed=1), small(seed=2, epochs=4), small(seed=3, epochs=2), small(seed=1)]
     events = []
     with uv.Store.writer(tmp_path) as store:
-        train_all(recipes, store, jobs=1, device=CPU, listen=events.append)
+        train_all(recipes, store, crew=Crew(1), device=CPU, listen=events.append)
         began = [event.recipe.epochs for event in events if isinstance(event, Began)]
         assert began == [4, 2, 1]  # and the one that was named twice is trained once
         assert sum(isinstance(event, Went) for event in events) == 7
         assert [event.state for event in events if isinstance(event, Ended)] == ["finished"] * 3
         again = []
-        train_all(recipes, store, jobs=1, device=CPU, listen=again.append)
+        train_all(recipes, store, crew=Crew(1), device=CPU, listen=again.append)
         assert all(isinstance(event, Known) for event in again)
 
 
@@ -44,7 +45,7 @@ def test_the_last_runs_end_together(tmp_path):
             left_at_first_end = sum(left.values())
 
     with uv.Store.writer(tmp_path) as store:
-        train_all(recipes, store, jobs=2, device=CPU, listen=listen)
+        train_all(recipes, store, crew=Crew(2), device=CPU, listen=listen)
         records = [store.record(recipe.digest()) for recipe in recipes]
     assert sum(isinstance(event, Began) for event in events) == 3
     assert left_at_first_end <= 6
@@ -57,7 +58,7 @@ def test_the_last_runs_end_together(tmp_path):
 def test_in_processes_or_in_this_one_the_bits_are_the_same(tmp_path):
     recipe = small(epochs=3)
     with uv.Store.writer(tmp_path) as store:
-        train_all([recipe], store, jobs=1, device=CPU)
+        train_all([recipe], store, crew=Crew(1), device=CPU)
         there = store.record(recipe.digest())
     here = uv.run(recipe)
     assert [row.val_loss for row in there.epochs] == [row.val_loss for row in here.epochs]
@@ -69,7 +70,7 @@ def test_a_run_that_fails_is_kept_as_failed_and_the_others_go_on(tmp_path):
     broken = small().but(network=uv.MLP(hidden=(8,), classes=3))
     events = []
     with uv.Store.writer(tmp_path) as store:
-        train_all([broken, small()], store, jobs=2, device=CPU, listen=events.append)
+        train_all([broken, small()], store, crew=Crew(2), device=CPU, listen=events.append)
         outcome = store.record(broken.digest()).outcome
         assert outcome.state == "failed"
         assert "IndexError" in (outcome.error or "")
@@ -82,7 +83,7 @@ def test_a_worker_that_cannot_start_is_given_up_with_its_last_words(tmp_path, mo
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "torch.py").write_text("raise ImportError('no torch today')")
     with uv.Store.writer(tmp_path / "store") as store:
-        train_all([small()], store, jobs=1, device=CPU)
+        train_all([small()], store, crew=Crew(1), device=CPU)
         outcome = store.record(small().digest()).outcome
     assert outcome.state == "failed"
     assert "died 3 times" in (outcome.error or "")

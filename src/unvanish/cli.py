@@ -1,11 +1,9 @@
 """The command line: parse, call, print. Heavy imports wait until a command needs them."""
 
-import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,6 +40,8 @@ RunsArgument = Annotated[
 
 def _print_version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         typer.echo(f"unvanish {version('unvanish')}")
         raise typer.Exit(OK)
 
@@ -57,7 +57,6 @@ def options(
 
 def main() -> None:
     """The entry point."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     app(prog_name="unvanish")
 
 
@@ -135,7 +134,11 @@ def reproduce(
     """
     if published and epochs is not None:
         raise typer.BadParameter("--published means 300 epochs; leave --epochs out", param_hint="--published")
-    with _exit_codes():
+    from unvanish.core.machine import usable_cores
+    from unvanish.study.crew import Crew
+
+    # The workers start first: they take as long to import torch as this process does.
+    with _exit_codes(), Crew(jobs or usable_cores()) as crew:
         from unvanish.engine.process import device_named
         from unvanish.recipes import PUBLISHED_EPOCHS, method, methods_named
         from unvanish.terminal import print_results, study_progress
@@ -147,7 +150,6 @@ def reproduce(
         recipes = [method(name, epochs=length, seed=seed) for name in names for seed in _seeds(seeds)]
 
         from unvanish.data.sources import locate
-        from unvanish.engine.environment import usable_cores
         from unvanish.report.results import grouped
         from unvanish.report.write import check_writable, write_report
         from unvanish.store.store import Store
@@ -162,7 +164,7 @@ def reproduce(
                 train_all(
                     recipes,
                     kept,
-                    jobs=jobs or usable_cores(),
+                    crew=crew,
                     device=where,
                     fresh=fresh,
                     measure_every=measure_every,

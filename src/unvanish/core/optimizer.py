@@ -56,7 +56,9 @@ class Optimizer:
                 f"{did_you_mean(self.name, OPTIMIZERS)}"
             )
         object.__setattr__(self, "name", known[self.name.lower()])
-        self([torch.nn.Parameter(torch.zeros(1, 1))])  # torch.optim checks the options
+        if self.options or self.lr <= 0:
+            # torch.optim checks them. Only then: making its first optimizer takes torch as long as being imported.
+            self([torch.nn.Parameter(torch.zeros(1, 1))])
 
     def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         try:

@@ -1,12 +1,13 @@
 """What a figure must travel with: the machine and the versions."""
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from unvanish.core.machine import usable_cores
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -23,11 +24,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": "1 a process, denormals flushed",
     }
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on (a container's share, not the machine's)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

@@ -3,15 +3,14 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-import altair as alt
+from typing import TYPE_CHECKING
 
 from unvanish.core.errors import StoreError
-from unvanish.report.figures import all_figures
-from unvanish.report.markdown import markdown
-from unvanish.report.page import page
 from unvanish.report.results import Group
 from unvanish.store.files import write_whole
+
+if TYPE_CHECKING:
+    import altair as alt
 
 
 def check_writable(path: Path) -> None:
@@ -24,8 +23,12 @@ def check_writable(path: Path) -> None:
         raise StoreError(f"{path} cannot be written ({error.strerror}); name another file") from error
 
 
-def write_report(groups: Sequence[Group], path: Path, figures: dict[str, alt.Chart] | None = None) -> None:
+def write_report(groups: Sequence[Group], path: Path, figures: "dict[str, alt.Chart] | None" = None) -> None:
     """Write the report of these runs. Every text in the page is escaped, whatever a recipe says."""
+    from unvanish.report.figures import all_figures  # Altair is not needed before there is something to draw
+    from unvanish.report.markdown import markdown
+    from unvanish.report.page import page
+
     content = markdown(groups) if path.suffix == ".md" else page(groups, figures or all_figures(groups))
     try:
         write_whole(path, content.encode())

@@ -9,15 +9,10 @@ A worker that dies is replaced, and its recipe goes on from the last checkpoint.
 finish their epoch, keeps it, and then ends.
 """
 
-import os
 import selectors
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +24,9 @@ from unvanish.core.record import Epoch
 from unvanish.runner import MEASURE_EVERY, header, shape_of_recipe
 from unvanish.store.store import Start, Store
 from unvanish.store.tables import Header
+from unvanish.study.crew import Crew, Worker
 from unvanish.study.events import Began, Died, Ended, Event, Known, Stopping, Went
-from unvanish.study.frames import receive, send
+from unvanish.study.frames import receive
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TOGETHER = 256  # runs of one shape on a GPU: about 4 GB for the published networks
@@ -41,14 +37,14 @@ def train_all(
     recipes: Sequence[Recipe],
     store: Store,
     *,
-    jobs: int,
+    crew: Crew,
     device: torch.device,
     fresh: bool = False,
     measure_every: int = MEASURE_EVERY,
     together: int | None = None,
     listen: Callable[[Event], None] = lambda event: None,
 ) -> None:
-    """Bring every recipe to its end in the store. Events come as they happen, in the parent.
+    """Bring every recipe to its end in the store, by these workers. Events come as they happen, in the parent.
 
     Up to `together` runs of one shape are trained as one ensemble: by default many on a GPU, one on a CPU.
     Raises `StoreError` where something cannot be kept, and lets `KeyboardInterrupt` through; both leave
@@ -68,14 +64,13 @@ def train_all(
         else:
             done = 0 if fresh else start.epochs
             waiting.append(_Run(recipe, about, shape, sum(recipe.stage_epochs()) - done, fresh=fresh))
-    team = _Team(waiting, store, device, most, listen)
-    try:
-        team.work(min(jobs, len(waiting)))
-    except KeyboardInterrupt:
-        team.stop()
-        raise
-    finally:
-        team.kill()
+    with crew, selectors.DefaultSelector() as selector:
+        team = _Team(waiting, store, crew, selector, device, most, listen)
+        try:
+            team.work()
+        except KeyboardInterrupt:
+            team.stop()
+            raise
 
 
 @dataclass
@@ -92,104 +87,47 @@ class _Run:
     deaths: int = 0
 
 
-class _Worker:
-    """One worker process and the runs that it is at: one, or an ensemble."""
-
-    def __init__(self) -> None:
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "unvanish.study.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            bufsize=0,
-            env=os.environ | threads,
-            process_group=0,  # the terminal's Ctrl-C is the parent's affair
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin, self.process.stdout
-        self.runs: list[_Run] = []
-
-    def give(self, runs: list[_Run], starts: list[Start], device: torch.device, epochs: int | None) -> None:
-        """Let it train the runs together to their end, or for so many epochs."""
-        self.runs = runs
-        job = {
-            "recipes": [run.recipe.model_dump(mode="json") for run in runs],
-            "device": str(device),
-            "measure_every": starts[0].environment["measure_every"],
-            "epochs": epochs,
-        }
-        tensors = {
-            str(index): torch.frombuffer(bytearray(start.checkpoint), dtype=torch.uint8)
-            for index, start in enumerate(starts)
-            if start.checkpoint
-        }
-        with suppress(BrokenPipeError):  # it is dead: its other pipe says so too, and there it is dealt with
-            send(self.stdin, pack(job, tensors))
-
-    def dismiss(self) -> None:
-        """No more work: it ends after the present epoch, or at once when it has nothing to do."""
-        with suppress(BrokenPipeError):
-            self.stdin.close()
-
-    def last_words(self) -> str:
-        """Waits for its end, closes what is open, and says how it ended."""
-        code = self.process.wait()
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        for file in (self.errors, self.stdin, self.stdout):
-            with suppress(BrokenPipeError):
-                file.close()
-        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-        return f"{how}: {lines[-1]}" if lines else how
-
-
 class _Team:
     """The workers, the runs that wait for one, and what comes back from them."""
 
     def __init__(
-        self, waiting: list[_Run], store: Store, device: torch.device, most: int, listen: Callable[[Event], None]
+        self,
+        waiting: list[_Run],
+        store: Store,
+        crew: Crew,
+        selector: selectors.BaseSelector,
+        device: torch.device,
+        most: int,
+        listen: Callable[[Event], None],
     ) -> None:
-        self.waiting, self.store, self.device, self.most, self.listen = waiting, store, device, most, listen
-        self.workers: list[_Worker] = []
-        self.selector = selectors.DefaultSelector()
-        self.places = 0
+        self.waiting, self.store, self.crew, self.selector = waiting, store, crew, selector
+        self.device, self.most, self.listen = device, most, listen
+        self.at: dict[Worker, list[_Run]] = {}  # which runs a worker trains: one, or an ensemble
         self.stopping = False
 
-    def work(self, places: int) -> None:
-        self.places = places
-        for _ in range(places):
-            self._hire()
-        while self.workers:
+    def work(self) -> None:
+        for worker in self.crew.workers:
+            self._welcome(worker)
+        while self.crew.workers:
             self._hear(timeout=None)
 
     def stop(self) -> None:
         """Let every worker finish its epoch, and keep it."""
         self.stopping = True
         self.listen(Stopping())
-        for worker in self.workers:
+        for worker in self.crew.workers:
             worker.dismiss()
         until = time.monotonic() + GRACE_S
-        while self.workers and time.monotonic() < until:
+        while self.crew.workers and time.monotonic() < until:
             self._hear(timeout=until - time.monotonic())
 
-    def kill(self) -> None:
-        for worker in self.workers:
-            worker.process.kill()
-            worker.last_words()
-        self.selector.close()
-
-    def _hire(self) -> None:
-        worker = _Worker()
-        self.workers.append(worker)
+    def _welcome(self, worker: Worker) -> None:
         self.selector.register(worker.stdout, selectors.EVENT_READ, worker)
         self._next(worker)
 
-    def _next(self, worker: _Worker) -> None:
+    def _next(self, worker: Worker) -> None:
         """Give the worker the run with the most epochs left and those that go with it, all of them or a part."""
-        worker.runs = []
+        self.at[worker] = []
         if self.stopping or not self.waiting:
             worker.dismiss()
             return
@@ -200,10 +138,11 @@ class _Team:
         group = [(run, start) for run, start in begun if start.environment == first.environment]
         runs = [run for run, _ in group]
         self.waiting = [run for run in self.waiting if run not in runs]
-        unfinished = 1 + len(self.waiting) + sum(bool(other.runs) for other in self.workers)
-        tail = self.waiting and unfinished < 2 * self.places
+        unfinished = 1 + len(self.waiting) + sum(map(bool, self.at.values()))
+        tail = self.waiting and unfinished < 2 * self.crew.places
         part = max(1, longest.epochs_left // 4) if tail else None
-        worker.give(runs, [start for _, start in group], self.device, part)
+        self.at[worker] = runs
+        worker.give(_job(runs, [start for _, start in group], self.device, part))
 
     def _alike(self, run: _Run) -> list[_Run]:
         """The run, and the waiting ones that can be trained with it as one ensemble."""
@@ -223,22 +162,22 @@ class _Team:
 
     def _hear(self, timeout: float | None) -> None:
         for key, _ in self.selector.select(timeout):
-            worker: _Worker = key.data
+            worker: Worker = key.data
             message = receive(worker.stdout)
             if message is None:
                 self._gone(worker)
             else:
                 self._take(worker, message)
 
-    def _take(self, worker: _Worker, message: bytes) -> None:
+    def _take(self, worker: Worker, message: bytes) -> None:
         meta, _ = unpack(message)
         match meta["about"]:
             case "epoch":
-                self.listen(Went(worker.runs[meta["run"]].recipe, Epoch(**meta["epoch"])))
+                self.listen(Went(self.at[worker][meta["run"]].recipe, Epoch(**meta["epoch"])))
             case "chunk":
-                self._keep(worker.runs[meta["run"]], Chunk.unpack(message))
+                self._keep(self.at[worker][meta["run"]], Chunk.unpack(message))
             case "free":  # they have ended, or it has trained the part that it was given
-                self.waiting += [run for run in worker.runs if not run.ended]
+                self.waiting += [run for run in self.at[worker] if not run.ended]
                 self._next(worker)
 
     def _keep(self, run: _Run, chunk: Chunk) -> None:
@@ -248,15 +187,14 @@ class _Team:
         if run.ended:
             self.listen(Ended(run.recipe, chunk.state, chunk.error))
 
-    def _gone(self, worker: _Worker) -> None:
+    def _gone(self, worker: Worker) -> None:
         self.selector.unregister(worker.stdout)
-        self.workers.remove(worker)
-        reason = worker.last_words()
-        for run in worker.runs:
+        reason = self.crew.bury(worker)
+        for run in self.at.pop(worker):
             if not run.ended and not self.stopping:
                 self._bury(run, reason)
         if self.waiting and not self.stopping:
-            self._hire()
+            self._welcome(self.crew.hire())
 
     def _bury(self, run: _Run, reason: str) -> None:
         """What becomes of a run whose worker has died."""
@@ -268,3 +206,19 @@ class _Team:
         error = f"its worker died {TRIES} times without getting on ({reason})"
         self.store.add(run.recipe.digest(), Chunk("failed", error=error))
         self.listen(Ended(run.recipe, "failed", error))
+
+
+def _job(runs: list[_Run], starts: list[Start], device: torch.device, epochs: int | None) -> bytes:
+    """To train the runs together to their end, or for so many epochs."""
+    meta = {
+        "recipes": [run.recipe.model_dump(mode="json") for run in runs],
+        "device": str(device),
+        "measure_every": starts[0].environment["measure_every"],
+        "epochs": epochs,
+    }
+    tensors = {
+        str(index): torch.frombuffer(bytearray(start.checkpoint), dtype=torch.uint8)
+        for index, start in enumerate(starts)
+        if start.checkpoint
+    }
+    return pack(meta, tensors)

@@ -34,12 +34,16 @@ def main() -> None:
         except BrokenPipeError:
             os._exit(0)  # the parent is gone
 
-    try:
-        data = fashion_mnist()
-    except UnvanishError as error:
-        sys.exit(str(error))
+    # torch's first optimizer imports this, for as long as torch itself took: now, while the parent gets ready
+    import torch._dynamo  # noqa: F401
+
+    data: FashionMNIST | None = None
     with reproducible_process():
         while (job := receive(jobs)) is not None:
+            try:
+                data = data or fashion_mnist()
+            except UnvanishError as error:
+                sys.exit(str(error))
             _do(job, data, send_back)
             send_back(pack({"about": "free"}))
 

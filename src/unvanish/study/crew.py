@@ -1,0 +1,77 @@
+"""Worker processes. Importing this is cheap, so they can be started before the parent imports what it needs itself."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from typing import Self
+
+from unvanish.study.frames import send
+
+
+class Worker:
+    """A process that runs `unvanish.study.worker`."""
+
+    def __init__(self) -> None:
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "unvanish.study.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            bufsize=0,
+            env=os.environ | threads,
+            process_group=0,  # the terminal's Ctrl-C is the parent's affair
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
+
+    def give(self, job: bytes) -> None:
+        with suppress(BrokenPipeError):  # it is dead: its other pipe says so too, and there it is dealt with
+            send(self.stdin, job)
+
+    def dismiss(self) -> None:
+        """No more work: it ends after the present epoch, or at once when it has nothing to do."""
+        with suppress(BrokenPipeError):
+            self.stdin.close()
+
+    def last_words(self) -> str:
+        """Waits for its end, closes what is open, and says how it ended."""
+        code = self.process.wait()
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        for file in (self.errors, self.stdin, self.stdout):
+            with suppress(BrokenPipeError):
+                file.close()
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        return f"{how}: {lines[-1]}" if lines else how
+
+
+class Crew:
+    """So many workers at a time, started at once. At the end of the `with` block none is left."""
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self.workers = [Worker() for _ in range(places)]
+
+    def hire(self) -> Worker:
+        """One more, in the place of one that is gone."""
+        worker = Worker()
+        self.workers.append(worker)
+        return worker
+
+    def bury(self, worker: Worker) -> str:
+        """Its last words."""
+        self.workers.remove(worker)
+        return worker.last_words()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in list(self.workers):
+            worker.process.kill()
+            self.bury(worker)
