@@ -32,6 +32,7 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/whole_machine.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/gpu.py
 
 .venv/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unvanish needs Python 3.11 or newer: make PYTHON=python3.11 …")'
