@@ -2,8 +2,9 @@
 
 python benchmarks/scaling.py [--rounds N] [--to FOLDER]
 
-Depth and width: one process, 6,144 images, an epoch of ours and of the products in turn. Runs: the whole
-command's machinery (workers, store) on every core, runs of one epoch each.
+Depth and width: one process, 6,144 images, an epoch of ours and of the products in turn. Runs and processes:
+the whole command's machinery (workers' start, store), runs of one full epoch each, beside the time that the
+products alone would take on as many cores.
 """
 
 import argparse
@@ -65,6 +66,16 @@ def many_runs(count: int, jobs: int) -> float:
         return time.perf_counter() - began
 
 
+def products_seconds(rounds: int) -> float:
+    """Of a full epoch of the baseline's products, on one core."""
+    products, taken = Products(), []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        products.epoch()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[1:])
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=5)
@@ -80,13 +91,15 @@ def main() -> None:
         for width in WIDTHS:
             result["width"][width] = against_products((width,) * 7, data, options.rounds)
             print(f"  width {width}", file=sys.stderr, flush=True)
+        limit = products_seconds(options.rounds)
     for count in RUNS:
-        seconds = many_runs(count, cores)
-        result["runs"][count] = {"seconds": seconds, "seconds_a_run": seconds * min(cores, count) / count}
+        seconds, products = many_runs(count, cores), limit * -(-count // cores)
+        result["runs"][count] = {"seconds": seconds, "products_only": products, "of_products": products / seconds}
         print(f"  {count} runs", file=sys.stderr, flush=True)
     for jobs in range(1, cores + 1):
         seconds = many_runs(8, jobs)
-        result["processes"][jobs] = {"seconds": seconds, "model_epochs_a_second": 8 / seconds}
+        products = limit * -(-8 // jobs)
+        result["processes"][jobs] = {"seconds": seconds, "products_only": products, "of_products": products / seconds}
     text = "\n\n".join(_table(name, rows) for name, rows in result.items())
     print(text)
     options.to.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 import unvanish as uv
 from test_fast_step import relative_difference
+from unvanish.core.probe import ForwardProbe, Region, UpdateProbe
 from unvanish.core.progress import Chunk
 from unvanish.core.setup import Loss
-from unvanish.engine.captured import WARM_UP, CapturedStep
+from unvanish.engine.captured import WARM_UP, CapturedStep, Replayed
 from unvanish.engine.cohort import Member, Plan
 from unvanish.engine.ensemble import shape_of, stacked
 from unvanish.engine.flow import every
@@ -90,6 +92,20 @@ def test_every_published_method_trains_as_it_would_alone(method, data):
             np.testing.assert_allclose(seen.flow[0], reference.flow[0], rtol=1e-2)
         else:
             assert_close(seen, reference)
+
+
+@pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
+def test_every_probe_measures_many_runs_at_once(probe):
+    values = torch.randn(5, 16, 8)
+    others = values + 0.1 * torch.randn(5, 16, 8)
+
+    def measure(a: Tensor, b: Tensor) -> Tensor:
+        if isinstance(probe, ForwardProbe):
+            return probe.measure(a, b, Region(-1.0, 1.0))
+        return probe.measure(a, b) if isinstance(probe, UpdateProbe) else probe.measure(a)
+
+    each = torch.stack([measure(a, b) for a, b in zip(values, others, strict=True)])
+    torch.testing.assert_close(torch.func.vmap(measure)(values, others), each)
 
 
 @pytest.mark.parametrize(
@@ -222,19 +238,14 @@ class Again:
 
     def record(self, work):
         before = [buffer.clone() for buffer in self.network.buffers()]
-        results = work()
+        results = tree_map(lambda value: value.clone(), work())
         for buffer, value in zip(self.network.buffers(), before, strict=True):
             buffer.copy_(value)  # a recording moves no statistics
-        parameters = [p for p in self.network.parameters() if p.requires_grad]
-        memory = [p.grad for p in parameters]
+        tree_map(lambda value: value.fill_(-1), results)  # nor fills anything
 
         def replay() -> None:
             self.replays += 1
-            for there, now in zip(results, work(), strict=True):
-                there.copy_(now)
-            for there, parameter in zip(memory, parameters, strict=True):
-                there.copy_(parameter.grad)
-                parameter.grad = None
+            tree_map(lambda there, now: there.copy_(now), results, work())
 
         return replay, results
 
@@ -252,8 +263,19 @@ def test_a_captured_step_leaves_the_same_bits(method, inner, data):
     ours, theirs = alone(recipe, data, captured), alone(recipe, data)
     assert ours.rows == theirs.rows
     assert all(torch.equal(ours.weights[name], value) for name, value in theirs.weights.items())
-    # 11 steps an epoch: every second one is measured, the last one short, the first few warm up
-    assert recorders[-1].replays == recipe.stage_epochs()[-1] * 5 - WARM_UP
+    np.testing.assert_array_equal(ours.flow, theirs.flow)
+    # 11 steps an epoch: six are measured, the last one is short; the first few of either kind warm up
+    assert recorders[-1].replays == recipe.stage_epochs()[-1] * 10 - 2 * WARM_UP
+
+
+def test_other_shapes_are_not_replayed():
+    network = nn.Linear(3, 2)
+    recorder = Again(network)
+    replayed = Replayed(network, recorder)
+    for rows in [4] * (WARM_UP + 2) + [1, 4]:
+        x = torch.rand(rows, 3)
+        torch.testing.assert_close(replayed(x), network(x))
+    assert recorder.replays == 3
 
 
 @pytest.mark.gpu

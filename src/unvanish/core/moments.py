@@ -23,10 +23,8 @@ def norm(values: Tensor) -> Tensor:
 def std(values: Tensor) -> Tensor:
     """The biased standard deviation over all elements.
 
-    Var[x] = E[(x − c)²] − E[x − c]² for any c; with c an element of the tensor nothing cancels
-    when all elements are close to each other (shifted data: Chan, Golub & LeVeque 1983).
+    The mean is subtracted first: Var[x] = E[x²] − E[x]² would cancel where all elements are close to each other,
+    as they are behind a sigmoid whose input has died out.
     """
-    flat = values.flatten()
-    shifted = flat - flat[0]
-    mean_square, shift = shifted.dot(shifted).div_(flat.numel()), shifted.mean()
-    return (mean_square - shift.square()).clamp(min=0).sqrt()
+    centred = values.flatten() - values.mean()
+    return centred.dot(centred).div(centred.numel()).sqrt()

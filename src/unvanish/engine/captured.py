@@ -1,12 +1,12 @@
-"""The step on CUDA: its kernels are recorded once, in a CUDA graph, and then launched together.
+"""On CUDA the kernels of a step are recorded once, in a CUDA graph, and then launched together.
 
-A step of these networks is a hundred small kernels; launching them one by one takes the CPU longer than
-the GPU takes to run them.
+A step of these networks is a hundred small kernels, and the CPU takes longer to launch them one by one than
+the GPU to run them.
 """
 # B batch
 
 from collections.abc import Callable
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +14,18 @@ from torch import Tensor, nn
 from unvanish.engine.flow import Flow
 from unvanish.engine.step import Step
 
-WARM_UP = 3  # steps before recording, in which libraries allocate what a recording may not
+WARM_UP = 3  # calls before the recording, in which libraries allocate what a recording may not
 
-Work = Callable[[], tuple[Tensor, Tensor]]
+Work = Callable[[], Any]
 
 
 class Recorder(Protocol):
-    def warm_up(self, work: Work) -> tuple[Tensor, Tensor]:
-        """Do the work, as it will be recorded."""
+    def warm_up(self, work: Work) -> Any:
+        """Do the work as it will be recorded; what it gives."""
         ...
 
-    def record(self, work: Work) -> tuple[Callable[[], object], tuple[Tensor, Tensor]]:
-        """A function that does the work again, and the tensors that it then fills."""
+    def record(self, work: Work) -> tuple[Callable[[], object], Any]:
+        """A function that does the work again, and what the work gave: the tensors that it fills each time."""
         ...
 
 
@@ -34,14 +34,14 @@ class CudaGraph:
     def __init__(self) -> None:
         self.side = torch.cuda.Stream()  # a recording is made on another stream than the default one
 
-    def warm_up(self, work: Work) -> tuple[Tensor, Tensor]:
+    def warm_up(self, work: Work) -> Any:
         self.side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.side):
             results = work()
         torch.cuda.current_stream().wait_stream(self.side)
         return results
 
-    def record(self, work: Work) -> tuple[Callable[[], object], tuple[Tensor, Tensor]]:
+    def record(self, work: Work) -> tuple[Callable[[], object], Any]:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.side):
             results = work()
@@ -49,30 +49,52 @@ class CudaGraph:
 
 
 @final
-class CapturedStep:
-    """`gradients` as `engine.step.Step` has it: of full batches, replayed; of others and when measured, as ever."""
+class Replayed:
+    """A function of tensors that is recorded for inputs of the first shapes, and called as ever for others."""
 
-    def __init__(self, step: Step, network: nn.Module, recorder: Recorder) -> None:
-        self.step, self.recorder, self.name = step, recorder, step.name
-        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self.shape: torch.Size | None = None  # of the first batch; an epoch's last one is shorter
+    def __init__(self, function: Callable[..., Any], recorder: Recorder) -> None:
+        self.function, self.recorder = function, recorder
+        self.shapes: list[torch.Size] = []
         self.warmed = 0
         self.replay: Callable[[], object] | None = None
 
-    def gradients(self, x: Tensor, y_B: Tensor, flow: Flow) -> tuple[Tensor, Tensor]:
-        self.shape = self.shape or x.shape
-        if flow.measuring or x.shape != self.shape:
-            return self.step.gradients(x, y_B, flow)
+    def __call__(self, *inputs: Tensor) -> Any:
+        shapes = [value.shape for value in inputs]
+        self.shapes = self.shapes or shapes
+        if shapes != self.shapes:  # the last batch of an epoch is shorter
+            return self.function(*inputs)
         if self.warmed < WARM_UP:
             self.warmed += 1
-            return self.recorder.warm_up(lambda: self.step.gradients(x, y_B, flow))
+            return self.recorder.warm_up(lambda: self.function(*inputs))
         if self.replay is None:
-            self.x, self.y_B = x.clone(), y_B.clone()
-            self.replay, self.results = self.recorder.record(lambda: self.step.gradients(self.x, self.y_B, flow))
-            self.filled = [parameter.grad for parameter in self.parameters]
-        self.x.copy_(x)
-        self.y_B.copy_(y_B)
+            self.inputs = [value.clone() for value in inputs]
+            self.replay, self.results = self.recorder.record(lambda: self.function(*self.inputs))
+        for there, now in zip(self.inputs, inputs, strict=True):
+            there.copy_(now)
         self.replay()
-        for parameter, gradient in zip(self.parameters, self.filled, strict=True):
-            parameter.grad = gradient  # a step in between may have put another tensor there
         return self.results
+
+
+@final
+class CapturedStep:
+    """`gradients` as `engine.step.Step` has it, replayed: one recording for steps that are measured, one for others."""
+
+    def __init__(self, step: Step, network: nn.Module, recorder: Recorder) -> None:
+        self.step, self.name = step, step.name
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.flow: Flow | None = None
+        self.ways = {measuring: Replayed(self._gradients, recorder) for measuring in (False, True)}
+
+    def gradients(self, x: Tensor, y_B: Tensor, flow: Flow) -> tuple[Tensor, Tensor]:
+        self.flow = flow
+        loss, output, seen, gradients = self.ways[flow.measuring](x, y_B)
+        flow.see(seen)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient  # of a replay it lies where it was recorded
+        return loss, output
+
+    def _gradients(self, x: Tensor, y_B: Tensor) -> tuple[Tensor, Tensor, dict, list[Tensor | None]]:
+        assert self.flow is not None
+        with self.flow.apart() as seen:
+            loss, output = self.step.gradients(x, y_B, self.flow)
+        return loss, output, seen, [parameter.grad for parameter in self.parameters]

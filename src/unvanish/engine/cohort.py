@@ -53,6 +53,7 @@ class Cohort:
             if member.start:
                 base.load_state_dict(member.start.base)
             self.bases.append(base)
+        self.states: list[Tensor] = []  # of the streams, at the end of the last epoch
 
     def build(self, number: int, stage: Stage) -> tuple[nn.Module, list[Site], torch.optim.Optimizer]:
         """The network of a stage, where it is measured, and a new optimizer over what it trains."""
@@ -79,11 +80,12 @@ class Cohort:
                 orders.append(epoch_order(samples))
         return self.bundle.join(orders)
 
-    def draw_base_seed(self) -> None:
-        """Every run's number that the unshuffled loader of the test images draws."""
+    def end_epoch(self) -> None:
+        """Every run draws what the unshuffled loader of the test images would; from here a checkpoint goes on."""
         for stream in self.streams:
             with stream.turn():
                 draw_base_seed()
+        self.states = [stream.state for stream in self.streams]
 
     def weights(self, run: int, network: nn.Module) -> dict[str, Tensor]:
         return {name: self.bundle.part(value, run) for name, value in network.state_dict().items()}
@@ -101,7 +103,7 @@ class Cohort:
             for index, values in state["state"].items()
         }
         base = self.bases[run].state_dict()
-        return capture(stage, epoch, base, self.weights(run, network), state, self.streams[run].state)
+        return capture(stage, epoch, base, self.weights(run, network), state, self.states[run])
 
     def carry_over(self, network: nn.Module) -> None:
         """What a stage has trained goes back into the bases; its output layer may be of another width."""

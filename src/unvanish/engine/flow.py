@@ -4,7 +4,8 @@ The training step tells it what passes; it only reads, so the training is the sa
 """
 # L layers (the sites), R runs (none in front where a run is alone)
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from unvanish.core.sites import Site
 from unvanish.engine.bundle import Alone, Bundle
 
 Schedule = Callable[[int], bool]  # from the number of the step within its epoch, from 0
+
+Values = dict[tuple[str, int], list[Tensor]]  # (probe, layer) → one value a measured step
 
 ALONE = Alone()
 
@@ -47,7 +50,7 @@ class Flow:
         self._backward = [probe for probe in probes if isinstance(probe, BackwardProbe)]
         self._gradient = [probe for probe in probes if isinstance(probe, GradientProbe)]
         self._update = [probe for probe in probes if isinstance(probe, UpdateProbe)]
-        self._seen: dict[tuple[str, int], list[Tensor]] = {}
+        self._seen: Values = {}
         self._before: list[Tensor] = []
 
     def begin(self, step: int) -> None:
@@ -97,6 +100,20 @@ class Flow:
         means = {key: torch.stack(values).mean(0) for key, values in self._seen.items()}
         rows = [[means.get((name, index), nan) for index in range(self.layers)] for name in self.names]
         return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+    @contextmanager
+    def apart(self) -> Iterator[Values]:
+        """What is seen within goes into these values only. `see` counts it later."""
+        seen, self._seen = self._seen, {}
+        try:
+            yield self._seen
+        finally:
+            self._seen = seen
+
+    def see(self, values: Values) -> None:
+        """Count what was seen apart; the values are copied."""
+        for key, measured in values.items():
+            self._seen.setdefault(key, []).extend(value.clone() for value in measured)
 
     def _see(self, probe: Probe, site: Site, measure: Callable[..., Tensor], *seen: Tensor) -> None:
         value = self.bundle.mapped(measure)(*seen)

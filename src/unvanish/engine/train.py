@@ -16,7 +16,7 @@ from unvanish.core.setup import Loss, Setup
 from unvanish.core.sites import layer_names
 from unvanish.core.stages import set_training_mode
 from unvanish.data.fashion_mnist import FashionMNIST, Images, scaled
-from unvanish.engine.captured import CapturedStep, CudaGraph
+from unvanish.engine.captured import CapturedStep, CudaGraph, Replayed
 from unvanish.engine.chain import chain_of, frozen_prefix
 from unvanish.engine.checkpoint import Checkpoint
 from unvanish.engine.cohort import Cohort, Member, Plan
@@ -81,17 +81,21 @@ def train_together(
         network, sites, optimizer = cohort.build(number, stage)
         set_training_mode(setup, network, stage)
         part = _trained_part(network, data, plan.batch)
-        step = _step(part.network, loss_of, make_step, device)
+        step, forward = make_step(part.network, loss_of), part.network
+        if device.type == "cuda":
+            step, forward = CapturedStep(step, part.network, CudaGraph()), Replayed(part.network, CudaGraph())
         flow = Flow(sites, probes, schedule, len(layer_names(setup)), bundle)
+        last, ahead = stage.epochs(plan.epochs), None
 
-        for epoch in range(done + 1, stage.epochs(plan.epochs) + 1):
+        for epoch in range(done + 1, last + 1):
             began = time.perf_counter()
             set_training_mode(setup, network, stage)
-            order = cohort.epoch_order(len(part.data.train)).to(device)
-            trained, at_start = _train_epoch(step, optimizer, part.data.train, order, plan.batch, flow)
+            order = cohort.epoch_order(len(data.train)) if ahead is None else ahead
+            trained, at_start = _train_epoch(step, optimizer, part.data.train, order.to(device), plan.batch, flow)
             network.eval()
-            cohort.draw_base_seed()
-            evaluated = _evaluate(part.network, loss_of, part.data.test, plan.batch, bundle.lead)
+            evaluated = _evaluate(forward, loss_of, part.data.test, plan.batch, bundle.lead)
+            cohort.end_epoch()
+            ahead = cohort.epoch_order(len(data.train)) if epoch < last else None  # a GPU is still at work
             figures = torch.stack([*trained, *evaluated], -1).cpu()
             flows = {epoch: flow.take().double().cpu()} | ({0: at_start.double().cpu()} if epoch == 1 else {})
             seconds = time.perf_counter() - began
@@ -111,13 +115,6 @@ def train_together(
         cohort.carry_over(network)
 
     yield [(run, Ended("finished", cohort.weights(run, network))) for run in sorted(running)]
-
-
-def _step(
-    network: nn.Module, loss_of: Loss, make_step: Callable[[nn.Module, Loss], Step], device: torch.device
-) -> Step:
-    step = make_step(network, loss_of)
-    return CapturedStep(step, network, CudaGraph()) if device.type == "cuda" else step
 
 
 @dataclass(frozen=True)
@@ -170,14 +167,14 @@ def _train_epoch(
 
 @torch.no_grad()
 def _evaluate(
-    network: nn.Module, loss_of: Loss, images: Images, batch: int, lead: tuple[int, ...]
+    forward: Callable[[Tensor], Tensor], loss_of: Loss, images: Images, batch: int, lead: tuple[int, ...]
 ) -> tuple[Tensor, Tensor]:
     """Mean of the batch losses, and accuracy, on the test images in order."""
     loss_sum, correct = _zeros(lead, images.labels_N.device)
     batches = list(zip(images.pixels_ND.split(batch), images.labels_N.split(batch), strict=True))
     for x_BD, y_B in batches:
         x_BD, y_B = x_BD.expand(*lead, *x_BD.shape), y_B.expand(*lead, *y_B.shape)
-        output = network(x_BD)
+        output = forward(x_BD)
         loss_sum += loss_of(output, y_B)
         correct += _correct(output, y_B)
     return loss_sum / len(batches), correct / len(images)
