@@ -135,3 +135,8 @@ def test_it_trains_on_cuda(small):
     ours, theirs = uv.run(small, device="cuda"), uv.run(small, device="cpu")
     for a, b in zip(ours.epochs, theirs.epochs, strict=True):
         assert a.train_loss == pytest.approx(b.train_loss, rel=1e-4)
+
+
+def test_what_is_no_recipe_is_refused_in_a_sentence():
+    with pytest.raises(uv.RecipeError, match="takes a recipe"):
+        uv.run("5")  # pyright: ignore[reportArgumentType]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unvanish.core.errors import RecipeError
 from unvanish.core.packing import pack
 from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
@@ -51,6 +52,8 @@ def run(
     interrupted one goes on from its last checkpoint. The gradient flow is measured on every so many steps of
     an epoch, its first among them; a run that has begun keeps its own number. `on_epoch` is called after each epoch.
     """
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(f"run() takes a recipe, as uv.baseline() or uv.method('5') gives, not {recipe!r}")
     recipe = recipe.but(epochs=epochs) if epochs is not None else recipe
     where = device_named(device)
     with Store.in_memory() if store is None else Store.writer(store) as kept:
