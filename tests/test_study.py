@@ -1,5 +1,8 @@
 """Many runs at once: order, failures, several recipes in one store."""
 
+import os
+import signal
+
 import pytest
 import torch
 
@@ -12,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def small(**changes) -> uv.Recipe:
-    return uv.baseline(hidden=(8, 8), samples=512, **{"epochs": 1, **changes})
+    return uv.baseline(**{"hidden": (8, 8), "samples": 512, "epochs": 1, **changes})
 
 
 def test_longest_first_and_every_event_in_order(tmp_path):
@@ -98,3 +101,42 @@ def test_any_optimizer_and_activation(optimizer, activation):
         epochs=1, samples=256, batch=100,
     )  # fmt: skip
     assert uv.run(recipe).outcome.state == "finished"
+
+
+def test_ctrl_c_while_a_chunk_is_being_kept_waits_for_it(tmp_path):
+    recipe = small(epochs=40, hidden=(128, 128), samples=None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with uv.Store.writer(tmp_path) as store:
+            keep = store.add
+
+            def add(digest, chunk):
+                signal.raise_signal(signal.SIGINT)
+                keep(digest, chunk)
+
+            store.add = add
+            with pytest.raises(KeyboardInterrupt):
+                train_all([recipe], store, crew=Crew(1), device=CPU)
+            kept = store.record(recipe.digest()).epochs
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert kept
+    assert [row.epoch for row in kept] == list(range(1, len(kept) + 1))  # no hole
+
+
+def test_a_worker_that_dies_over_an_ensemble_leaves_each_run_to_itself(tmp_path):
+    recipes = [small(seed=seed, epochs=30, samples=4096) for seed in range(3)]
+    killed = []
+
+    def kill_once(event):
+        if isinstance(event, Went) and not killed:
+            killed.append(crew.workers[0].process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    with uv.Store.writer(tmp_path) as store:
+        crew = Crew(1)
+        train_all(recipes, store, crew=crew, device=CPU, together=3, listen=kill_once)
+        for recipe in recipes:
+            record, alone = store.record(recipe.digest()), uv.run(recipe)
+            assert record.outcome.state == "finished"
+            assert all(torch.equal(record.weights[name], weight) for name, weight in alone.weights.items())

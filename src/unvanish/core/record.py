@@ -12,7 +12,10 @@ from unvanish.core.recipe import Recipe
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of one stage; both count from 1. Losses are means over batches, accuracies fractions."""
+    """One epoch of one stage; both count from 1. Losses are means over batches, accuracies fractions.
+
+    `seconds` is the time it took; of an ensemble, the run's share of it.
+    """
 
     stage: int
     epoch: int

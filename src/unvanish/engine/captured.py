@@ -5,6 +5,7 @@ the GPU to run them.
 """
 # B batch
 
+import gc
 from collections.abc import Callable
 from typing import Any, Protocol, final
 
@@ -31,17 +32,19 @@ class Recorder(Protocol):
 
 @final
 class CudaGraph:
-    def __init__(self) -> None:
-        self.side = torch.cuda.Stream()  # a recording is made on another stream than the default one
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.side = torch.cuda.Stream(device)  # a recording is made on another stream than the default one
 
     def warm_up(self, work: Work) -> Any:
-        self.side.wait_stream(torch.cuda.current_stream())
+        self.side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self.side):
             results = work()
-        torch.cuda.current_stream().wait_stream(self.side)
+        torch.cuda.current_stream(self.device).wait_stream(self.side)
         return results
 
     def record(self, work: Work) -> tuple[Callable[[], object], Any]:
+        gc.collect()  # the recordings of the stage before hold memory, and must not be freed during this one
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self.side):
             results = work()

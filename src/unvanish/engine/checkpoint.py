@@ -55,15 +55,16 @@ def capture(
     optimizer: dict[str, Any],
     random: Tensor,
 ) -> Checkpoint:
-    """The present state, of `state_dict`s and of torch's CPU stream; the CUDA stream's is added where there is one."""
+    """The present state, of `state_dict`s and of torch's CPU stream; on a CUDA device, that one's stream is added."""
     tensors: dict[str, Tensor] = {}
     others: dict[str, Any] = {}
     for index, values in optimizer["state"].items():
         for name, value in values.items():
             (tensors if isinstance(value, Tensor) else others)[f"{index}/{name}"] = value
     streams = {"cpu": random}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        streams["cuda"] = torch.cuda.get_rng_state()
+    device = next(iter(network.values())).device
+    if device.type == "cuda":
+        streams["cuda"] = torch.cuda.get_rng_state(device)
     groups = {"param_groups": optimizer["param_groups"], "others": others}
     return Checkpoint(stage, epoch, base, network, tensors, groups, streams)
 
@@ -79,5 +80,6 @@ def restore(
         index, _, name = key.partition("/")
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": first.groups["param_groups"]})
-    if "cuda" in first.random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(first.random["cuda"])
+    device = optimizer.param_groups[0]["params"][0].device
+    if "cuda" in first.random and device.type == "cuda":
+        torch.cuda.set_rng_state(first.random["cuda"], device)

@@ -224,13 +224,16 @@ class _Local:
     def forward(self, h: Tensor) -> Tensor:
         self.h = h.detach().requires_grad_()
         with torch.enable_grad():
-            self.out = self.module(self.h)
-        return self.out.detach()
+            out = self.module(self.h)
+        self.out: Tensor | None = out
+        return out.detach()
 
     def backward(self, dh: Tensor, *, wanted: bool) -> Tensor:
         for parameter in self.parameters:
             parameter.grad = None
-        self.out.backward(dh)
+        out, self.out = self.out, None  # its graph goes with it
+        assert out is not None
+        out.backward(dh)
         assert self.h.grad is not None
         return self.h.grad
 

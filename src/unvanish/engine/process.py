@@ -20,7 +20,9 @@ def reproducible_process() -> Iterator[None]:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
-        with torch.random.fork_rng():
+        # asking for the state of a CUDA device that nobody uses yet would start it
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+        with torch.random.fork_rng(devices):
             yield
     finally:
         torch.set_flush_denormal(flushed)

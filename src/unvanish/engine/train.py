@@ -83,7 +83,8 @@ def train_together(
         part = _trained_part(network, data, plan.batch)
         step, forward = make_step(part.network, loss_of), part.network
         if device.type == "cuda":
-            step, forward = CapturedStep(step, part.network, CudaGraph()), Replayed(part.network, CudaGraph())
+            graph = CudaGraph(device)
+            step, forward = CapturedStep(step, part.network, graph), Replayed(part.network, graph)
         flow = Flow(sites, probes, schedule, len(layer_names(setup)), bundle)
         last, ahead = stage.epochs(plan.epochs), None
 
@@ -98,7 +99,7 @@ def train_together(
             ahead = cohort.epoch_order(len(data.train)) if epoch < last else None  # a GPU is still at work
             figures = torch.stack([*trained, *evaluated], -1).cpu()
             flows = {epoch: flow.take().double().cpu()} | ({0: at_start.double().cpu()} if epoch == 1 else {})
-            seconds = time.perf_counter() - began
+            seconds = (time.perf_counter() - began) / len(running)
             happened: list[tuple[int, EpochDone | Ended]] = []
             for run in sorted(running):
                 row = Epoch(number, epoch, *bundle.part(figures, run).tolist(), seconds=seconds)

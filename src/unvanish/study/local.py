@@ -10,9 +10,12 @@ finish their epoch, keeps it, and then ends.
 """
 
 import selectors
+import signal
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +25,7 @@ from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
 from unvanish.core.record import Epoch
 from unvanish.runner import MEASURE_EVERY, header, shape_of_recipe
-from unvanish.store.store import Start, Store
+from unvanish.store.store import ENDED, Start, Store
 from unvanish.store.tables import Header
 from unvanish.study.crew import Crew, Worker
 from unvanish.study.events import Began, Died, Ended, Event, Known, Stopping, Went
@@ -54,7 +57,8 @@ def train_all(
     waiting: list[_Run] = []
     different = {recipe.digest(): recipe for recipe in recipes}
     shapes = {digest: shape_of_recipe(recipe) if most > 1 else None for digest, recipe in different.items()}
-    alike = Counter(shapes.values())
+    ended = {run.digest for run in store.summaries() if run.outcome.state in ENDED} if most > 1 and not fresh else set()
+    alike = Counter(shape for digest, shape in shapes.items() if digest not in ended)
     for digest, recipe in different.items():
         shape = shapes[digest]
         about = header(recipe, device, measure_every, ensemble=shape is not None and alike[shape] > 1)
@@ -104,12 +108,34 @@ class _Team:
         self.device, self.most, self.listen = device, most, listen
         self.at: dict[Worker, list[_Run]] = {}  # which runs a worker trains: one, or an ensemble
         self.stopping = False
+        self.idle, self.stop_soon = False, False  # where Ctrl-C is concerned
 
     def work(self) -> None:
-        for worker in self.crew.workers:
-            self._welcome(worker)
-        while self.crew.workers:
-            self._hear(timeout=None)
+        with self._ctrl_c_between_messages():
+            for worker in self.crew.workers:
+                self._welcome(worker)
+            for worker in list(self.crew.workers):
+                self._next(worker)
+            while self.crew.workers:
+                self._hear(timeout=None)
+
+    @contextmanager
+    def _ctrl_c_between_messages(self) -> Iterator[None]:
+        """Ctrl-C waits until a message is dealt with: half of one, or a chunk that is not kept yet, would be lost."""
+        before = signal.getsignal(signal.SIGINT)
+        ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+        if ours:
+            signal.signal(signal.SIGINT, self._interrupted)
+        try:
+            yield
+        finally:
+            if ours:
+                signal.signal(signal.SIGINT, before)
+
+    def _interrupted(self, *_: object) -> None:
+        if self.idle:
+            raise KeyboardInterrupt
+        self.stop_soon = True
 
     def stop(self) -> None:
         """Let every worker finish its epoch, and keep it."""
@@ -123,13 +149,13 @@ class _Team:
 
     def _welcome(self, worker: Worker) -> None:
         self.selector.register(worker.stdout, selectors.EVENT_READ, worker)
-        self._next(worker)
+        self.at[worker] = []
 
     def _next(self, worker: Worker) -> None:
         """Give the worker the run with the most epochs left and those that go with it, all of them or a part."""
         self.at[worker] = []
         if self.stopping or not self.waiting:
-            worker.dismiss()
+            worker.process.kill()  # it has nothing to lose, and may still be at its imports
             return
         longest = max(self.waiting, key=lambda run: run.epochs_left)
         begun = [(run, self._begin(run)) for run in self._alike(longest)]
@@ -139,7 +165,7 @@ class _Team:
         runs = [run for run, _ in group]
         self.waiting = [run for run in self.waiting if run not in runs]
         unfinished = 1 + len(self.waiting) + sum(map(bool, self.at.values()))
-        tail = self.waiting and unfinished < 2 * self.crew.places
+        tail = self.waiting and self.crew.places < unfinished < 2 * self.crew.places
         part = max(1, longest.epochs_left // 4) if tail else None
         self.at[worker] = runs
         worker.give(_job(runs, [start for _, start in group], self.device, part))
@@ -161,7 +187,12 @@ class _Team:
         return start
 
     def _hear(self, timeout: float | None) -> None:
-        for key, _ in self.selector.select(timeout):
+        if self.stop_soon and not self.stopping:
+            raise KeyboardInterrupt
+        self.idle = True
+        ready = self.selector.select(timeout)
+        self.idle = False
+        for key, _ in ready:
             worker: Worker = key.data
             message = receive(worker.stdout)
             if message is None:
@@ -176,6 +207,9 @@ class _Team:
                 self.listen(Went(self.at[worker][meta["run"]].recipe, Epoch(**meta["epoch"])))
             case "chunk":
                 self._keep(self.at[worker][meta["run"]], Chunk.unpack(message))
+            case "apart":  # they could not be trained together
+                for run in self.at[worker]:
+                    run.shape = None
             case "free":  # they have ended, or it has trained the part that it was given
                 self.waiting += [run for run in self.at[worker] if not run.ended]
                 self._next(worker)
@@ -194,11 +228,14 @@ class _Team:
             if not run.ended and not self.stopping:
                 self._bury(run, reason)
         if self.waiting and not self.stopping:
-            self._welcome(self.crew.hire())
+            worker = self.crew.hire()
+            self._welcome(worker)
+            self._next(worker)
 
     def _bury(self, run: _Run, reason: str) -> None:
         """What becomes of a run whose worker has died."""
         run.deaths += 1
+        run.shape = None  # so that it takes no others with it
         if run.deaths < TRIES:
             self.listen(Died(run.recipe, reason))
             self.waiting.append(run)

@@ -54,7 +54,7 @@ def _do(job: bytes, data: FashionMNIST, send_back) -> None:
     checkpoints = [
         tensors[str(index)].numpy().tobytes() if str(index) in tensors else None for index in range(len(recipes))
     ]
-    count, ended = itertools.count(1), set[int]()
+    count = itertools.count(1)
 
     def stop() -> bool:  # asked once after each epoch
         return next(count) == meta["epochs"] or _told_to_stop()
@@ -65,13 +65,14 @@ def _do(job: bytes, data: FashionMNIST, send_back) -> None:
         ):
             if isinstance(item, Chunk):
                 send_back(item.pack(run=run))
-                ended |= {run} if item.state != "unfinished" else set()
             else:
                 send_back(pack({"about": "epoch", "run": run, "epoch": asdict(item)}))
-    except Exception as error:  # whatever it is, it ends these runs, not the study
+    except Exception as error:  # whatever it is, it ends this run, not the study
         traceback.print_exc()
-        for run in set(range(len(recipes))) - ended:
-            send_back(Chunk("failed", error=f"{type(error).__name__}: {error}").pack(run=run))
+        if len(recipes) > 1:  # each by itself will tell which is at fault, if any is
+            send_back(pack({"about": "apart"}))
+        else:
+            send_back(Chunk("failed", error=f"{type(error).__name__}: {error}").pack())
 
 
 def _told_to_stop() -> bool:
