@@ -22,7 +22,7 @@ from unvanish.engine.step import PlainStep, Step, step_for
 from unvanish.engine.train import Ended, EpochDone, train, train_together
 from unvanish.probes import ALL as PROBES
 from unvanish.runner import shape_of_recipe, training, training_together
-from unvanish.study.crew import Crew
+from unvanish.study.crew import Crew, Worker
 from unvanish.study.local import train_all
 
 CPU = torch.device("cpu")
@@ -215,13 +215,20 @@ def test_a_study_trains_what_is_alike_together(tmp_path):
     assert steps == ["ensemble"] * 5 + ["fast"] * 2
 
 
-def test_an_ensemble_that_fails_is_kept_as_failed(tmp_path):
-    broken = [
-        uv.baseline(samples=512, epochs=1, seed=seed).but(network=uv.MLP(hidden=(8,), classes=3)) for seed in SEEDS
-    ]
-    with uv.Store.writer(tmp_path) as store:
-        train_all(broken, store, crew=Crew(1), device=CPU, together=8)
+def test_an_ensemble_that_fails_falls_apart_and_every_place_is_filled_again(tmp_path):
+    too_narrow = uv.MLP(hidden=(8,), classes=3)  # for ten classes
+    broken = [uv.baseline(samples=512, epochs=1, seed=seed).but(network=too_narrow) for seed in SEEDS]
+    with uv.Store.writer(tmp_path) as store, Crew(2) as crew:
+        hired, hire = [], crew.hire
+
+        def counted() -> Worker:
+            hired.append(hire())
+            return hired[-1]
+
+        crew.hire = counted
+        train_all(broken, store, crew=crew, device=CPU, together=8)
         assert {store.record(recipe.digest()).outcome.state for recipe in broken} == {"failed"}
+    assert len(hired) == 1  # the second of the two was let go while the ensemble was all that there was to do
 
 
 # The captured step

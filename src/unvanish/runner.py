@@ -142,7 +142,7 @@ def training_together(
         epochs = [item for _, item in happened if isinstance(item, EpochDone)]
         stopping = bool(epochs) and stop()
         began = time.monotonic()
-        at_risk = began - saved_at + max((item.row.seconds for item in epochs), default=0.0)
+        at_risk = began - saved_at + sum(item.row.seconds for item in epochs)  # with the next epoch, of all runs
         due = stopping or at_risk > max(SAVE_WITHIN_S, SAVING_SHARE * saving)
         for run, item in happened:
             if isinstance(item, Ended):

@@ -32,7 +32,7 @@ from unvanish.study.events import Began, Died, Ended, Event, Known, Stopping, We
 from unvanish.study.frames import receive
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
-TOGETHER = 256  # runs of one shape on a GPU: about 4 GB for the published networks
+TOGETHER = 256  # runs of one shape on a GPU: some 4 GB for the published networks, by their shapes; not measured
 TRIES = 3  # deaths of a worker over one recipe without any progress in between
 
 
@@ -213,6 +213,7 @@ class _Team:
             case "free":  # they have ended, or it has trained the part that it was given
                 self.waiting += [run for run in self.at[worker] if not run.ended]
                 self._next(worker)
+                self._fill()
 
     def _keep(self, run: _Run, chunk: Chunk) -> None:
         self.store.add(run.recipe.digest(), chunk)
@@ -226,13 +227,17 @@ class _Team:
         reason = self.crew.bury(worker)
         for run in self.at.pop(worker):
             if not run.ended and not self.stopping:
-                self._bury(run, reason)
-        if self.waiting and not self.stopping:
+                self._lost(run, reason)
+        self._fill()
+
+    def _fill(self) -> None:
+        """A worker for each place as long as runs wait: one has died, or an ensemble has fallen apart."""
+        while self.waiting and not self.stopping and len(self.crew.workers) < self.crew.places:
             worker = self.crew.hire()
             self._welcome(worker)
             self._next(worker)
 
-    def _bury(self, run: _Run, reason: str) -> None:
+    def _lost(self, run: _Run, reason: str) -> None:
         """What becomes of a run whose worker has died."""
         run.deaths += 1
         run.shape = None  # so that it takes no others with it
