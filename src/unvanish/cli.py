@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from unvanish.core.record import Record
     from unvanish.store.store import Summary
 
-DEFAULT_EPOCHS = 35
+DEFAULT_EPOCHS = 32
 DEFAULT_STORE = Path("unvanish-runs")
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
