@@ -1,0 +1,1 @@
+"""The doctor: measures, diagnoses and explains any network."""

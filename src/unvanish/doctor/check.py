@@ -1,0 +1,258 @@
+"""`check`: diagnose a network before it is trained, from a few batches, on a copy.
+
+1. Two passes, forward and backward: what comes through the layers, either way.
+2. A trial of some steps with the optimizer as it is: does the network learn? A network that learns is not
+   sick of its flow, however uneven that is.
+3. Where it does not: the same with other learning rates, and with inputs brought to a usual scale. What
+   helps tells the cause.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unvanish.core.check import Examination, Inputs
+from unvanish.core.errors import UnvanishError
+from unvanish.core.reading import Reading
+from unvanish.doctor.batches import Batch, mapped, take
+from unvanish.doctor.checks.input_scale import unusual
+from unvanish.doctor.diagnosis import Diagnosis, diagnose
+from unvanish.doctor.graph import names_of, tensors_in
+from unvanish.doctor.measure import Pass, gradient_norms, listen, reading
+from unvanish.doctor.symmetry import alike
+from unvanish.doctor.trial import Loss, Trial, attempt
+from unvanish.doctor.untouched import copied, untouched, unwrapped
+from unvanish.doctor.whence import cut_and_unused, first_non_finite
+
+BATCHES = 9  # eight to train on, one to see whether it learns
+PASSES = 2
+STEPS = 20
+SECONDS = 2.5  # for one trial; what takes longer is stopped, and is no proof then
+
+CLEAR = 0.9  # a finding as certain as that needs no more trials
+
+# Relative sizes of the first step ‖ΔW‖/‖W‖ that trials at other rates begin with.
+STEP_SIZES = (1e-2, 1e-3, 1e-1, 1e-4)
+
+
+def check(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer | None = None,
+    steps: int = STEPS,
+) -> Diagnosis:
+    """Diagnose a model from a few batches, without touching it.
+
+    model      any `torch.nn.Module`
+    batches    an iterable of (input, target), such as a `DataLoader`; the first nine are used. Inputs may be
+               tensors, tuples (`model(*input)`) or dicts (`model(**input)`)
+    loss       takes (output, target), gives a scalar
+    optimizer  the one that will train the model; without it, plain SGD of several rates stands in, and nothing
+               is said about the learning rate
+    steps      how many optimizer steps a trial may take, on a copy
+
+    Raises `UnvanishError` where the model cannot be run or copied.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> layers = [layer for _ in range(12) for layer in (nn.Linear(32, 32), nn.Sigmoid())]
+    >>> model = nn.Sequential(*layers, nn.Linear(32, 4))
+    >>> x = torch.randn(9, 64, 32, generator=torch.Generator().manual_seed(0))
+    >>> check(model, zip(x, x[..., :4].argmax(-1)), loss=nn.functional.cross_entropy).primary.kind
+    'vanishing'
+    """
+    given = unwrapped(model)
+    with untouched(given), torch.enable_grad():
+        taken = take(batches, BATCHES, _device(given))
+        copy, own = copied(given, optimizer)
+        if not copy.training:
+            copy.train()
+        examination, spent = _examine(Bedside(copy, own, taken, loss, steps))
+    return diagnose(examination, title=type(given).__name__, steps=spent)
+
+
+def assert_healthy(model: nn.Module, batches: Iterable[Any], *, loss: Loss, **options: Any) -> None:
+    """For a test suite: raises `AssertionError` with the whole diagnosis if `check` finds the model sick."""
+    diagnosis = check(model, batches, loss=loss, **options)
+    assert not diagnosis.sick, f"{type(model).__name__} is sick\n\n{diagnosis}"
+
+
+@dataclass(frozen=True)
+class Bedside:
+    """The copy that is examined, and all that is needed to run it."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer | None
+    batches: Sequence[Batch]
+    loss: Loss
+    steps: int
+
+    @property
+    def train(self) -> Sequence[Batch]:
+        return self.batches[:-1] if len(self.batches) > 2 else self.batches
+
+    def attempt(self, *, rate: float = 1.0, steps: int | None = None, inputs: Inputs | None = None) -> Trial:
+        change = (lambda batch: _standardised(batch, inputs)) if inputs else (lambda batch: batch)
+        return attempt(
+            self.model,
+            self.optimizer or torch.optim.SGD([p for p in self.model.parameters() if p.requires_grad], lr=1.0),
+            [change(batch) for batch in self.train],
+            change(self.batches[-1]),
+            self.loss,
+            steps=self.steps if steps is None else steps,
+            seconds=SECONDS,
+            rate=rate,
+        )
+
+
+def _examine(bed: Bedside) -> tuple[Examination, int]:
+    """The examination, and how many steps it took."""
+    model, names = bed.model, names_of(bed.model)
+    inputs = _inputs(bed.batches)
+    first = _loss_of(model, bed.batches[0], bed.loss)
+    if not first.requires_grad:
+        return Examination(reading([Pass([], None)]), no_gradient=True, inputs=inputs), 0
+    if not math.isfinite(first.item()):
+        seen = reading([listen([first], names)])
+        where = first_non_finite(model, bed.batches[0])
+        return Examination(seen, diverged=True, non_finite=where, inputs=inputs), 0
+
+    with _step_by_step(model):
+        passes, gradients = _passes(bed, names)
+    cut, unused = cut_and_unused(model, bed.batches[0], bed.loss, names)
+    model.zero_grad()
+    own = bed.attempt(steps=bed.steps if bed.optimizer else 1)
+    examination = Examination(
+        reading(passes, gradients, _named(own, model, names) if bed.optimizer else {}),
+        stronger=_stronger(bed, names),
+        learns=None if bed.optimizer is None or not own.whole else own.learned,
+        diverged=own.diverged,
+        cut=cut,
+        unused=unused,
+        symmetric=alike(model, own.model, names),
+        non_finite=_layer_without_finite_gradient(passes),
+        inputs=inputs,
+    )
+    if examination.learns or (bed.optimizer is not None and not own.whole) or _is_clear(examination):
+        return examination, own.steps
+    return _with_other_trials(bed, examination, own)
+
+
+def _is_clear(examination: Examination) -> bool:
+    """Whether what was seen tells the cause, so that no more trials are needed."""
+    found = diagnose(examination, title="").primary
+    return found is not None and found.certainty >= CLEAR and not (examination.inputs and unusual(examination.inputs))
+
+
+def _with_other_trials(bed: Bedside, examination: Examination, own: Trial) -> tuple[Examination, int]:
+    """Does it learn from inputs of a usual scale? At another learning rate?"""
+    steps, inputs = own.steps, examination.inputs
+    if bed.optimizer and inputs and unusual(inputs):
+        usual = bed.attempt(inputs=inputs)
+        steps += usual.steps
+        examination = replace(examination, standardised=usual.learned)
+        if usual.learned:
+            return examination, steps
+    helps, whole, size = [], True, _size(own)
+    for target in STEP_SIZES if size else ():
+        trial = bed.attempt(rate=target / size)
+        steps += trial.steps
+        whole = whole and trial.whole
+        if trial.learned:
+            helps.append(trial.rate)
+            break
+    if bed.optimizer is None:  # plain SGD stands in, so nothing can be said about its rate
+        return replace(examination, learns=bool(helps) or (False if whole else None), tried=True), steps
+    return replace(examination, learns_at=tuple(helps), tried=whole), steps
+
+
+def _size(trial: Trial) -> float:
+    """The first step relative to the weights, all weights together: root mean square of the ratios."""
+    known = [ratio for ratio in trial.updates.values() if math.isfinite(ratio)]
+    return math.sqrt(sum(ratio**2 for ratio in known) / len(known)) if known else 0.0
+
+
+def _passes(bed: Bedside, names: dict[int, str]) -> tuple[list[Pass], dict[str, Tensor]]:
+    passes, gradients = [], {}
+    for batch in bed.batches[:PASSES]:
+        bed.model.zero_grad()
+        value = _loss_of(bed.model, batch, bed.loss)
+        passes.append(listen([value], names))
+        value.backward()
+        gradients = gradient_norms(passes[-1].layers)
+    return passes, gradients
+
+
+def _stronger(bed: Bedside, names: dict[int, str]) -> Reading | None:
+    """A pass forward with inputs three times as strong."""
+    batch = bed.batches[0]
+    if not any(tensor.is_floating_point() for tensor in tensors_in(batch.input)):
+        return None
+    strong = Batch(mapped(lambda t: t * 3 if t.is_floating_point() else t, batch.input), batch.target)
+    return reading([listen([_loss_of(bed.model, strong, bed.loss)], names)])
+
+
+def _loss_of(model: nn.Module, batch: Batch, loss: Loss) -> Tensor:
+    try:
+        value = loss(batch.output_of(model), batch.target)
+    except (TypeError, RuntimeError, ValueError) as error:
+        raise UnvanishError(f"{type(model).__name__} cannot be run on the first batch: {error}") from error
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        raise UnvanishError("the loss must be a tensor of one number: loss(output, target).mean(), say")
+    return value
+
+
+def _inputs(batches: Sequence[Batch]) -> Inputs | None:
+    found = [t.detach().double().flatten() for batch in batches for t in tensors_in(batch.input) if t.is_floating_point()]
+    if not found:
+        return None
+    values = torch.cat(found)
+    return Inputs(float(values.mean()), float(values.std(correction=0)), float(values.square().mean().sqrt()))
+
+
+def _standardised(batch: Batch, inputs: Inputs) -> Batch:
+    std = inputs.std or 1.0
+    return Batch(
+        mapped(lambda t: (t - inputs.mean) / std if t.is_floating_point() else t, batch.input), batch.target
+    )
+
+
+def _named(trial: Trial, model: nn.Module, names: dict[int, str]) -> dict[str, Tensor]:
+    """The first step's update ratios by layer."""
+    parameters = list(model.parameters())
+    return {names[id(parameters[index])]: torch.tensor(ratio) for index, ratio in trial.updates.items()}
+
+
+def _layer_without_finite_gradient(passes: Sequence[Pass]) -> str | None:
+    """The layer nearest to the loss whose backward signal is NaN or infinite."""
+    for one in passes:
+        for index in reversed(range(len(one.layers))):
+            norms = [norm for norm in one.backward[index] if norm is not None]
+            if norms and not bool(torch.isfinite(torch.stack(norms)).all()):
+                return one.layers[index].name
+    return None
+
+
+def _device(model: nn.Module) -> torch.device | None:
+    tensor = next(model.parameters(), None)
+    return None if tensor is None else tensor.device
+
+
+@contextmanager
+def _step_by_step(model: nn.Module) -> Iterator[None]:
+    """Recurrent layers run one time step after the other, so that each of them is in the graph."""
+    if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # entering says something about Intel's GPUs
+        with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
+            yield

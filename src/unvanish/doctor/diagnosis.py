@@ -1,0 +1,50 @@
+"""A diagnosis: the findings of all checks, and the reading that they come from."""
+
+from dataclasses import dataclass
+
+from unvanish.core.check import Examination, ordered
+from unvanish.core.errors import UnvanishError
+from unvanish.core.finding import Finding
+from unvanish.core.reading import Reading
+from unvanish.doctor.checks import ALL
+
+
+class Sick(UnvanishError):
+    """Raised by `raise_if_sick`; its text is the diagnosis."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a network suffers from.
+
+    findings   causes first, the most certain in front, each followed by its consequences
+    reading    what was measured of every layer
+    learns     whether it learned in the trial; `None` where there was none, or too short a one
+    steps      how many optimizer steps were taken on copies
+    """
+
+    title: str
+    findings: tuple[Finding, ...]
+    reading: Reading
+    learns: bool | None = None
+    steps: int = 0
+
+    @property
+    def sick(self) -> bool:
+        return any(finding.sure for finding in self.findings)
+
+    @property
+    def primary(self) -> Finding | None:
+        """The cause, or `None` where the network is healthy or nothing is sure."""
+        return next((finding for finding in self.findings if finding.sure), None)
+
+    def raise_if_sick(self) -> None:
+        """Raises `Sick` with the whole diagnosis as its text."""
+        if self.sick:
+            raise Sick(f"{self.title} is sick\n\n{self}")
+
+
+def diagnose(examination: Examination, *, title: str, steps: int = 0) -> Diagnosis:
+    """Ask every check."""
+    found = [finding for check in ALL if (finding := check.examine(examination)) is not None]
+    return Diagnosis(title, ordered(found), examination.reading, examination.learns, steps)

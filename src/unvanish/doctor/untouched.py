@@ -1,0 +1,61 @@
+"""Looking without touching: copies to work on, and everything else put back as it was."""
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unvanish.core.errors import UnvanishError
+
+Opt = TypeVar("Opt", bound=torch.optim.Optimizer | None)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside `torch.compile`'s and `DistributedDataParallel`'s wrappers."""
+    while True:
+        if hasattr(model, "_orig_mod"):
+            model = model._orig_mod  # pyright: ignore[reportAssignmentType]
+        elif isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module
+        else:
+            return model
+
+
+def copied(model: nn.Module, optimizer: Opt) -> tuple[nn.Module, Opt]:
+    """A copy of both, the optimizer's over the copy's parameters. Raises `UnvanishError` where that cannot be."""
+    # What a forward pass has left in an attribute belongs to a graph, and cannot be copied as it is.
+    left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    memo = {id(value): value.detach().clone() for value in left if value.grad_fn is not None}
+    try:
+        return copy.deepcopy((model, optimizer), memo)
+    except Exception as error:
+        raise UnvanishError(
+            f"{type(model).__name__} cannot be copied ({error}), so it cannot be checked without being touched; "
+            "`unvanish.watch` measures it during a training instead"
+        ) from error
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """Random states and the gradients of the model are afterwards what they were, whatever happens within.
+
+    A loss may reach into the model itself, say for a penalty on its weights.
+    """
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - people's loaders use it
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    for parameter, _ in gradients:
+        parameter.grad = None
+    try:
+        with torch.random.fork_rng(devices=list(devices)):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
