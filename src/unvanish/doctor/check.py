@@ -119,7 +119,7 @@ def _examine(bed: Bedside) -> tuple[Examination, int]:
     inputs = _inputs(bed.batches)
     first = _loss_of(model, bed.batches[0], bed.loss)
     if not first.requires_grad:
-        return Examination(reading([Pass([], None)]), no_gradient=True, inputs=inputs), 0
+        return Examination(reading([]), no_gradient=True, inputs=inputs), 0
     if not math.isfinite(first.item()):
         seen = reading([listen([first], names)])
         where = first_non_finite(model, bed.batches[0])
@@ -234,10 +234,9 @@ def _named(trial: Trial, model: nn.Module, names: dict[int, str]) -> dict[str, T
 def _layer_without_finite_gradient(passes: Sequence[Pass]) -> str | None:
     """The layer nearest to the loss whose backward signal is NaN or infinite."""
     for one in passes:
-        for index in reversed(range(len(one.layers))):
-            norms = [norm for norm in one.backward[index] if norm is not None]
-            if norms and not bool(torch.isfinite(torch.stack(norms)).all()):
-                return one.layers[index].name
+        for layer in reversed(one.layers):
+            if not all(math.isfinite(norm.item()) for norm in one.backward[layer.name].values()):
+                return layer.name
     return None
 
 

@@ -1,11 +1,14 @@
 """A diagnosis: the findings of all checks, and the reading that they come from."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from unvanish.core.check import Examination, ordered
 from unvanish.core.errors import UnvanishError
 from unvanish.core.finding import Finding
-from unvanish.core.reading import Reading
+from unvanish.core.reading import QUANTITIES, Reading
 from unvanish.doctor.checks import ALL
 
 
@@ -38,6 +41,42 @@ class Diagnosis:
         """The cause, or `None` where the network is healthy or nothing is sure."""
         return next((finding for finding in self.findings if finding.sure), None)
 
+    def __str__(self) -> str:
+        from unvanish.doctor.text import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from unvanish.doctor.page import fragment
+
+        return fragment(self)
+
+    def to_html(self, path: str | Path) -> None:
+        """Write a page with the findings, the flow plot and the table; it works offline."""
+        from unvanish.doctor.page import page
+
+        Path(path).write_text(page(self), encoding="utf-8")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON; NaN becomes `None`."""
+        return {
+            "title": self.title,
+            "sick": self.sick,
+            "learns": self.learns,
+            "steps": self.steps,
+            "primary": self.primary.code if self.primary else None,
+            "findings": [
+                {**asdict(finding), "evidence": {name: _finite(value) for name, value in finding.evidence.items()}}
+                for finding in self.findings
+            ],
+            "layers": [
+                {"layer": layer}
+                | {name.removesuffix("_L"): _finite(getattr(self.reading, name)[index]) for name in QUANTITIES}
+                for index, layer in enumerate(self.reading.layers)
+            ],
+        }
+
     def raise_if_sick(self) -> None:
         """Raises `Sick` with the whole diagnosis as its text."""
         if self.sick:
@@ -48,3 +87,7 @@ def diagnose(examination: Examination, *, title: str, steps: int = 0) -> Diagnos
     """Ask every check."""
     found = [finding for check in ALL if (finding := check.examine(examination)) is not None]
     return Diagnosis(title, ordered(found), examination.reading, examination.learns, steps)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

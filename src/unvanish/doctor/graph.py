@@ -68,7 +68,7 @@ class Call:
             return kept(self.activation, "_saved_result")
         return kept(self.next, self.next_input_kept) if self.next is not None else None
 
-    def rectified(self) -> tuple[Tensor, Region] | None:
+    def flat_ends(self) -> tuple[Tensor, Region] | None:
         """A tensor that shows where the activation is flat, and the region where it is not; `None` without flat ends."""
         return flat_ends(self.activation) if self.activation is not None else None
 

@@ -6,89 +6,99 @@ until `reading` fetches all of them at once.
 """
 # B batch, D features, L layers, U units
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unvanish.core.moments import rms
 from unvanish.core.reading import QUANTITIES, Reading
-from unvanish.doctor.graph import Call, Layer, layers_behind
+from unvanish.doctor.graph import Layer, layers_behind
 from unvanish.probes.dead import dead_units
 from unvanish.probes.saturated import Saturated
 
 SATURATED = Saturated()
+norm = torch.linalg.vector_norm
+LEAST_ROWS = 8
 SEEN_CALLS = 8  # of a weight that is used at every time step, so many calls are read forward
 
 
 @dataclass
 class Pass:
-    """The layers of one pass and what was measured of them."""
+    """The layers of one pass and what was measured of them: by layer and quantity, 0-dimensional, on the device.
+
+    dead    for each layer the booleans of its units, [U]
+    sizes   how many elements the backward signal of a layer has
+    """
 
     layers: list[Layer]
-    rows: int | None
-    forward: dict[str, list[Tensor | None]] = field(default_factory=dict)
-    backward: list[list[Tensor | None]] = field(default_factory=list)
-    numel: list[int] = field(default_factory=list)
-    dead: list[Tensor | None] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.forward = {name: [None] * len(self.layers) for name in ("activation_rms_L", "spread_L", "saturated_L")}
-        self.backward = [[None] * len(layer.calls) for layer in self.layers]
-        self.numel = [0] * len(self.layers)
-        self.dead = [None] * len(self.layers)
+    forward: dict[tuple[str, str], list[Tensor]] = field(default_factory=dict)
+    backward: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    dead: dict[str, Tensor] = field(default_factory=dict)
 
 
 @torch.no_grad()
-def listen(outputs: Iterable[Tensor], names: Mapping[int, str], rows: int | None = None) -> Pass:
+def listen(outputs: Iterable[Tensor], names: Mapping[int, str], elements: int | None = None) -> Pass:
     """Measure the forward pass that made `outputs`, and the backward pass as soon as it runs.
 
-    rows    look at so many rows of a batch only, forward
+    elements   of each tensor, look at about so many only, forward: at its first rows
     """
-    seen = Pass(layers_behind(outputs, names), rows)
-    for index, layer in enumerate(seen.layers):
-        _look(seen, index, layer.calls)
+    seen = Pass(layers_behind(outputs, names))
+    for layer in seen.layers:
+        _look(seen, layer, elements)
+        seen.backward[layer.name] = {}
+        seen.sizes[layer.name] = 0
         for number, call in enumerate(layer.calls):
-            call.node.register_prehook(_on_gradient(seen, index, number))
+            call.node.register_prehook(_on_gradient(seen, layer.name, number))
     return seen
 
 
-def _on_gradient(seen: Pass, index: int, number: int):  # noqa: ANN202
+def _on_gradient(seen: Pass, name: str, number: int) -> Callable[[tuple[Tensor | None, ...]], None]:
     def hook(gradients: tuple[Tensor | None, ...]) -> None:
         dz = gradients[0]
         if dz is not None:
-            seen.numel[index] += dz.numel()
-            seen.backward[index][number] = torch.linalg.vector_norm(dz.detach(), dtype=torch.float32)
+            seen.sizes[name] += dz.numel()
+            seen.backward[name][number] = norm(dz.detach(), dtype=torch.float32)
 
     return hook
 
 
-def _look(seen: Pass, index: int, calls: Sequence[Call]) -> None:
-    stride = max(1, len(calls) // SEEN_CALLS)
-    found: dict[str, list[Tensor]] = {name: [] for name in seen.forward}
+def _look(seen: Pass, layer: Layer, elements: int | None) -> None:
     alive: list[Tensor] = []
-    for call in calls[::stride]:
+    for call in layer.calls[:: max(1, len(layer.calls) // SEEN_CALLS)]:
         h = call.output()
         if h is not None and h.is_floating_point() and h.dim() > 1:
-            h = _some(h, seen.rows)
-            found["activation_rms_L"].append(rms(h))
-            found["spread_L"].append(rms(h - h.mean(0)))
-        ends = call.rectified()
+            h = _some(h, elements)
+            seen.forward.setdefault((layer.name, "activation_rms_L"), []).append(norm(h) / h.numel() ** 0.5)
+            if len(h) > 1:
+                seen.forward.setdefault((layer.name, "spread_L"), []).append(spread(h))
+        ends = call.flat_ends()
         if ends is not None and ends[0].dim() > 1:
-            z, region = _some(ends[0], seen.rows), ends[1]
+            z, region = _some(ends[0], elements), ends[1]
             if region.two_sided:
-                found["saturated_L"].append(SATURATED.measure(z, z, region))
-            alive.append(dead_units(z, region).logical_not())
-    for name, values in found.items():
-        seen.forward[name][index] = torch.stack(values).mean() if values else None
+                value = SATURATED.measure(z, z, region)
+                seen.forward.setdefault((layer.name, "saturated_L"), []).append(value)
+            else:
+                alive.append(dead_units(z, region))
     if alive:
-        seen.dead[index] = torch.stack(alive).any(0).logical_not()
+        seen.dead[layer.name] = alive[0] if len(alive) == 1 else torch.stack(alive).all(0)
 
 
-def _some(h: Tensor, rows: int | None) -> Tensor:
-    h = h if rows is None else h[:rows]
+def spread(h: Tensor) -> Tensor:
+    """√(½ mean (h_i − h_j)²) over pairs of different inputs: the standard deviation from input to input.
+
+    From differences, because a variance as E[h²] − E[h]² would cancel where all inputs are nearly one.
+    """
+    half = len(h) // 2
+    difference = h[:half] - h[half : 2 * half]
+    return norm(difference) / (2 * difference.numel()) ** 0.5
+
+
+def _some(h: Tensor, elements: int | None) -> Tensor:
+    if elements is not None and h.numel() > elements:
+        h = h[: max(LEAST_ROWS, elements * len(h) // h.numel())]
     return h.float()
 
 
@@ -102,67 +112,58 @@ def reading(
     gradients   ‖∂loss/∂W‖ by layer, 0-dimensional
     updates     ‖ΔW‖/‖W‖ by layer, 0-dimensional
     """
-    layers = max((one.layers for one in seen), key=len)
-    names = tuple(layer.name for layer in layers)
-    where = {name: index for index, name in enumerate(names)}
-    columns: dict[str, list[list[Tensor]]] = {name: [[] for _ in names] for name in QUANTITIES}
-    times: dict[str, list[Tensor]] = {}
-    dead: dict[str, list[Tensor]] = {}
+    names = tuple(dict.fromkeys(layer.name for one in seen for layer in one.layers))
+    waiting: list[tuple[tuple[str, str], Tensor]] = []
     for one in seen:
-        for index, layer in enumerate(one.layers):
-            row = where.get(layer.name)
-            if row is None:
-                continue
-            for name, values in one.forward.items():
-                if (value := values[index]) is not None:
-                    columns[name][row].append(value)
-            norms = [norm for norm in one.backward[index] if norm is not None]
-            if norms:
-                total = torch.linalg.vector_norm(torch.stack(norms))
-                columns["backward_norm_L"][row].append(total)
-                columns["backward_rms_L"][row].append(total / one.numel[index] ** 0.5)
-                if len(norms) > 1:
-                    times.setdefault(layer.name, []).append(torch.stack(norms))
-            if (mask := one.dead[index]) is not None:
-                dead.setdefault(layer.name, []).append(mask)
-    for name, masks in dead.items():
-        if len({mask.shape for mask in masks}) == 1:
-            columns["dead_L"][where[name]].append(torch.stack(masks).all(0).float().mean())
-    for quantity, found in (("gradient_norm_L", gradients or {}), ("update_ratio_L", updates or {})):
-        for name, value in found.items():
-            if name in where:
-                columns[quantity][where[name]].append(value)
-    return Reading(
-        names,
-        **_fetched(columns),
-        through_time={
-            name: torch.stack(values).mean(0).double().cpu().numpy()
-            for name, values in times.items()
-            if len({len(value) for value in values}) == 1
-        },
-    )
+        waiting += [(key, value) for key, values in one.forward.items() for value in values]
+        waiting += [((name, f"call {number}"), norm) for name, calls in one.backward.items() for number, norm in calls.items()]
+    waiting += [((name, "dead_L"), share) for name, share in _dead(seen).items()]
+    waiting += [((name, "gradient_norm_L"), value) for name, value in (gradients or {}).items()]
+    waiting += [((name, "update_ratio_L"), value) for name, value in (updates or {}).items()]
+    fetched = torch.stack([value for _, value in waiting]).tolist() if waiting else []
+
+    where = {name: index for index, name in enumerate(names)}
+    sums = {name: np.zeros((2, len(names))) for name in QUANTITIES}  # total and count
+    calls: dict[str, dict[int, list[float]]] = {}
+    for ((name, quantity), _), value in zip(waiting, fetched, strict=True):
+        if quantity.startswith("call "):
+            calls.setdefault(name, {}).setdefault(int(quantity[5:]), []).append(value)
+        elif name in where:
+            sums[quantity][:, where[name]] += value, 1
+    size = {name: max(one.sizes.get(name, 0) for one in seen) for name in names}
+    times: dict[str, np.ndarray] = {}
+    for name, by_call in calls.items():
+        each = np.array([np.mean(by_call[number]) for number in sorted(by_call)])
+        total = float(np.sqrt(np.square(each).sum()))
+        sums["backward_norm_L"][:, where[name]] = total, 1
+        sums["backward_rms_L"][:, where[name]] = total / max(size[name], 1) ** 0.5, 1
+        if len(each) > 1:
+            times[name] = each
+    columns = {name: np.where(count > 0, total / np.maximum(count, 1), np.nan) for name, (total, count) in sums.items()}
+    return Reading(names, **columns, through_time=times)
 
 
-def _fetched(columns: Mapping[str, list[list[Tensor]]]) -> dict[str, np.ndarray]:
-    """All numbers in one transfer."""
-    means = {(name, row): torch.stack(values).mean() for name, rows in columns.items() for row, values in enumerate(rows) if values}
-    fetched = torch.stack(list(means.values())).double().cpu().numpy() if means else np.empty(0)
-    arrays = {name: np.full(len(rows), np.nan) for name, rows in columns.items()}
-    for (name, row), value in zip(means, fetched, strict=True):
-        arrays[name][row] = value
-    return arrays
+def _dead(seen: Sequence[Pass]) -> dict[str, Tensor]:
+    """The fraction of dead units by layer."""
+    masks: dict[str, list[Tensor]] = {}
+    for one in seen:
+        for name, mask in one.dead.items():
+            masks.setdefault(name, []).append(mask)
+    same = {name: found for name, found in masks.items() if len({mask.shape for mask in found}) == 1}
+    return {
+        name: (found[0] if len(found) == 1 else torch.stack(found).all(0)).float().mean() for name, found in same.items()
+    }
 
 
 def gradient_norms(layers: Iterable[Layer]) -> dict[str, Tensor]:
     return {
-        layer.name: torch.linalg.vector_norm(_dense(layer.weight.grad), dtype=torch.float32)
+        layer.name: norm(_dense(layer.weight.grad), dtype=torch.float32)
         for layer in layers
         if layer.weight.grad is not None
     }
 
 
 def update_ratios(layers: Iterable[Layer], before: Mapping[nn.Parameter, Tensor]) -> dict[str, Tensor]:
-    norm = torch.linalg.vector_norm
     return {
         layer.name: norm(layer.weight.detach() - before[layer.weight], dtype=torch.float32)
         / norm(before[layer.weight], dtype=torch.float32)

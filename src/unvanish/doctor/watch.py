@@ -1,0 +1,268 @@
+"""`watch`: measure a network while it trains, in whatever loop, and diagnose it.
+
+It listens to the model's forward pass and to the optimizer's step, on the steps of a schedule; between them it
+costs nothing. The loop is left as it is, and the training is the same bit for bit.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unvanish.core.check import Examination
+from unvanish.core.errors import UnvanishError
+from unvanish.core.reading import QUANTITIES, Reading, mean_reading
+from unvanish.doctor.diagnosis import Diagnosis, diagnose
+from unvanish.doctor.graph import Layer, names_of, tensors_in
+from unvanish.doctor.measure import Pass, gradient_norms, listen, reading, update_ratios
+from unvanish.doctor.symmetry import alike
+from unvanish.doctor.untouched import unwrapped
+
+Schedule = Callable[[int], bool]
+
+EVERY = 50  # steps
+EARLY = (0, 1, 2, 5, 10, 20, 35)  # and these, because most trainings are decided by then
+ELEMENTS = 8192  # of an activation are looked at
+RECENT = 3  # readings that a diagnosis is made of
+PASSES = 4  # of a step are measured, where gradients are accumulated over several
+
+
+class Writer(Protocol):
+    """Takes the numbers of a measured step, by names such as `unvanish/backward_rms/encoder.0`."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+
+def default_schedule(step: int) -> bool:
+    return step in EARLY or step % EVERY == 0
+
+
+class Watch:
+    """A context manager; see `watch`. Also usable as `flow = watch(…).start()` and `flow.stop()`.
+
+    readings   (step, reading) of every measured step
+    steps      how many optimizer steps were seen
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        every: int | Schedule | None = None,
+        write: Writer | Sequence[Writer] = (),
+    ) -> None:
+        self.model, self.optimizer = model, optimizer
+        self.schedule = _schedule(every)
+        self.writers = tuple(write) if isinstance(write, list | tuple) else (write,)
+        self.readings: list[tuple[int, Reading]] = []
+        self.steps = 0
+        self._inner = unwrapped(model)
+        self._names = names_of(self._inner)
+        self._passes: list[Pass] = []
+        self._gradients: dict[str, Tensor] = {}
+        self._before: dict[nn.Parameter, Tensor] = {}
+        self._missing: tuple[str, ...] = ()
+        self._hooks: list[Any] = []
+        self._during = ExitStack()
+
+    def start(self) -> "Watch":
+        if self._hooks:
+            raise UnvanishError("this watch has started already")
+        self._hooks = [
+            self.model.register_forward_pre_hook(self._on_forward, prepend=True),
+            self.model.register_forward_hook(self._on_output, always_call=True),
+        ]
+        if self.optimizer is not None:
+            self._hooks += [
+                self.optimizer.register_step_pre_hook(lambda *_: self._before_step()),
+                self.optimizer.register_step_post_hook(lambda *_: self._after_step()),
+            ]
+        return self
+
+    def stop(self) -> None:
+        """Take every hook away; what was measured stays."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        self._during.close()
+        self._forget()
+
+    def __enter__(self) -> "Watch":
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def step(self) -> None:
+        """Call this after each update in a loop without an optimizer object, and nowhere else."""
+        if self.optimizer is not None:
+            raise UnvanishError("flow.step() is for loops without an optimizer: this watch listens to the optimizer's own")
+        if self._measures():
+            self._gradients = gradient_norms(self._layers())
+        self._after_step()
+
+    @property
+    def last(self) -> Reading | None:
+        return self.readings[-1][1] if self.readings else None
+
+    def series(self, quantity: str) -> tuple[list[int], dict[str, list[float]]]:
+        """The measured steps, and for each layer what `quantity` (a `Reading`'s, without `_L`) was at them."""
+        if f"{quantity}_L" not in QUANTITIES:
+            known = ", ".join(name.removesuffix("_L") for name in QUANTITIES)
+            raise UnvanishError(f"no quantity is called '{quantity}'; there are {known}")
+        layers = dict.fromkeys(layer for _, one in self.readings for layer in one.layers)
+        values: dict[str, list[float]] = {layer: [] for layer in layers}
+        for _, one in self.readings:
+            here = dict(zip(one.layers, getattr(one, f"{quantity}_L").tolist(), strict=True))
+            for layer, row in values.items():
+                row.append(here.get(layer, float("nan")))
+        return [step for step, _ in self.readings], values
+
+    def diagnose(self) -> Diagnosis:
+        """What the last measured steps tell. Without a trial only what is plain is called an illness."""
+        if not self.readings:
+            raise UnvanishError(
+                "nothing was measured yet: no training step was seen in which the model's output led to a gradient"
+            )
+        recent = [one for _, one in self.readings[-RECENT:]]
+        finite = [one for _, one in self.readings if not _broken(one)]
+        where = next((_broken(one) for _, one in self.readings if _broken(one)), None)
+        examination = Examination(
+            mean_reading([one for one in recent if not _broken(one)] or finite[-1:] or recent),
+            unused=self._missing,
+            symmetric=alike(self._inner, self._inner, self._names) if self.steps >= 3 else (),
+            non_finite=where,
+            diverged=where is not None and bool(finite),
+        )
+        return diagnose(examination, title=type(self._inner).__name__)
+
+    # What the hooks do
+
+    def _measures(self) -> bool:
+        return self.schedule(self.steps)
+
+    def _on_forward(self, _module: nn.Module, _args: tuple[Any, ...]) -> None:
+        self._during.close()
+        if self._measures() and torch.is_grad_enabled() and len(self._passes) < PASSES:
+            self._during.enter_context(as_a_graph(self.model))
+
+    def _on_output(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        self._during.close()
+        if not self._measures() or len(self._passes) >= PASSES:
+            return
+        outputs = [tensor for tensor in tensors_in(output) if tensor.grad_fn is not None]
+        if outputs:
+            self._passes.append(listen(outputs, self._names, ELEMENTS))
+            if self.optimizer is None:
+                self._keep_weights()
+
+    def _before_step(self) -> None:
+        if self._passes:
+            self._gradients = gradient_norms(self._layers())
+            self._missing = tuple(
+                dict.fromkeys(
+                    self._names[id(p)] for p in self._inner.parameters() if p.requires_grad and p.grad is None and p.dim() > 1
+                )
+            )
+            self._keep_weights()
+
+    def _after_step(self) -> None:
+        if self._passes and any(any(one.backward.values()) for one in self._passes):
+            updates = update_ratios(self._layers(), self._before)
+            one = reading(self._passes, self._gradients, updates)
+            self.readings.append((self.steps, one))
+            values = dict(_flat(one)) if self.writers else {}
+            for writer in self.writers:
+                writer.write(self.steps, values)
+        self._forget()
+        self.steps += 1
+
+    def _keep_weights(self) -> None:
+        self._before = {layer.weight: layer.weight.detach().clone() for layer in self._layers()}
+
+    def _layers(self) -> list[Layer]:
+        return list({layer.name: layer for one in self._passes for layer in one.layers}.values())
+
+    def _forget(self) -> None:
+        self._passes, self._gradients, self._before = [], {}, {}
+
+
+def watch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    every: int | Schedule | None = None,
+    write: Writer | Sequence[Writer] = (),
+) -> Watch:
+    """Measure a model while it trains: `with watch(model, optimizer) as flow:` around any loop.
+
+    model      the module that the loop calls, wrapped or not
+    optimizer  whose steps are counted; without one, call `flow.step()` after each update
+    every      measure on every so many steps, or on those for which a function of the step is true; by default
+               some of the first 50 steps and then every 50th
+    write      where the numbers go as they are measured: a `Writer`, or several
+
+    The training is the same bit for bit. `flow.diagnose()` gives a `Diagnosis`, `flow.series(quantity)` numbers.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    >>> with watch(model, optimizer) as flow:
+    ...     for _ in range(3):
+    ...         optimizer.zero_grad()
+    ...         model(torch.ones(16, 4)).square().mean().backward()
+    ...         optimizer.step()
+    >>> flow.steps, flow.series("gradient_norm")[0]
+    (3, [0, 1, 2])
+    """
+    return Watch(model, optimizer, every=every, write=write)
+
+
+def as_a_graph(model: nn.Module) -> ExitStack:
+    """Within it, a forward pass leaves every operation in the graph: uncompiled, recurrent layers step by step."""
+    during = ExitStack()
+    modules = list(model.modules())
+    if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
+        during.enter_context(torch.compiler.set_stance("force_eager"))
+    if any(isinstance(module, nn.RNNBase) for module in modules):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # entering says something about Intel's GPUs
+            during.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            during.enter_context(torch.backends.cudnn.flags(enabled=False))
+    return during
+
+
+def _schedule(every: int | Schedule | None) -> Schedule:
+    if every is None:
+        return default_schedule
+    if callable(every):
+        return every
+    if every < 1:
+        raise UnvanishError(f"every must be at least 1, not {every}")
+    return lambda step: step % every == 0
+
+
+def _broken(one: Reading) -> str | None:
+    """The layer nearest to the loss whose backward signal, or else gradient, is not finite."""
+    for values_L in (one.backward_norm_L, one.gradient_norm_L, one.activation_rms_L):
+        for index in reversed(range(len(one))):
+            if _is_bad(values_L[index]):
+                return one.layers[index]
+    return None
+
+
+def _is_bad(value: float) -> bool:
+    return value in (float("inf"), float("-inf"))
+
+
+def _flat(one: Reading) -> Iterator[tuple[str, float]]:
+    for name in QUANTITIES:
+        for layer, value in zip(one.layers, getattr(one, name).tolist(), strict=True):
+            if value == value:  # NaN: there is no such number
+                yield f"unvanish/{name.removesuffix('_L')}/{layer}", value
