@@ -27,8 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""See where the gradient dies in a deep network, learn why, fix it, and prove that the fix worked.
 
-Start with [bold]unvanish reproduce[/bold]: six classic remedies for vanishing gradients on FashionMNIST.""",
-    epilog="Exit codes: 0 done · 1 a run failed · 2 wrong usage · 130 interrupted (the same command goes on).",
+Start with [bold]unvanish reproduce[/bold]: six classic remedies for vanishing gradients on FashionMNIST; or with
+[bold]unvanish check[/bold]: what your own network suffers from.""",
+    epilog="Exit codes: 0 done · 1 a run failed, or a network is sick · 2 wrong usage · 130 interrupted.",
 )
 
 StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="The folder that keeps the runs.")]
@@ -61,8 +62,8 @@ def main() -> None:
 
 
 @contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Errors as one sentence and the right exit code."""
+def _exit_codes(failed: int = FAILED) -> Iterator[None]:
+    """Errors as one sentence and the right exit code; `failed` is that of errors other than of a recipe."""
     try:
         from unvanish.core.errors import RecipeError, UnvanishError
 
@@ -74,7 +75,7 @@ def _exit_codes() -> Iterator[None]:
             raise typer.Exit(OK) from None
         except UnvanishError as error:
             typer.echo(f"unvanish: {error}", err=True)
-            raise typer.Exit(USAGE if isinstance(error, RecipeError) else FAILED) from error
+            raise typer.Exit(USAGE if isinstance(error, RecipeError) else failed) from error
     except KeyboardInterrupt:
         typer.echo("unvanish: interrupted; what is done is kept, and the same command goes on from there", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -269,6 +270,87 @@ def data() -> None:
 
         for path in locate().values():
             typer.echo(path)
+
+
+@app.command(
+    epilog="""Examples:
+
+unvanish check model.py:make · make() gives a dict of model, batches, loss, optimizer
+
+unvanish check model.py:Net --batches data.py:loader --format junit > check.xml
+
+Exit codes: 0 healthy · 1 sick · 2 wrong usage."""
+)
+def check(
+    factory: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:FACTORY",
+            help="Called without arguments; gives a model, or a dict of model, batches, loss, optimizer.",
+        ),
+    ],
+    batches: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:FACTORY", help="Gives an iterable of (input, target), such as a DataLoader."),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="text, json, sarif or junit.")] = "text",
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Also write a page with the flow plot.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimizer steps of a trial, on a copy.")] = 20,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Of torch's random numbers, before the factory is called.")
+    ] = 0,
+) -> None:
+    """Diagnose a network before it is trained: where the signal dies, why, and what helps.
+
+    The loss is torch.nn.functional.cross_entropy unless the factory gives another, and `optimizer` may be one or a
+    function of the parameters. Without an optimizer nothing is said about the learning rate.
+    """
+    with _exit_codes(failed=USAGE):
+        import torch
+
+        from unvanish.core.errors import RecipeError, did_you_mean
+        from unvanish.doctor.check import check as diagnosed
+        from unvanish.doctor.factory import patient
+        from unvanish.doctor.formats import FORMATS
+
+        if format not in FORMATS:
+            raise RecipeError(f"no format '{format}'{did_you_mean(format, FORMATS)}: text, json, sarif or junit")
+        torch.manual_seed(seed)
+        one = patient(factory, batches)
+        diagnosis = diagnosed(one.model, one.batches, loss=one.loss, optimizer=one.optimizer, steps=steps)
+        if html is not None:
+            diagnosis.to_html(html)
+        typer.echo(FORMATS[format](diagnosis, factory.rpartition(":")[0]))
+        if diagnosis.sick:
+            raise typer.Exit(FAILED)
+
+
+@app.command(
+    epilog="""Examples:
+
+unvanish rule UV001
+
+unvanish rule --list"""
+)
+def rule(
+    code: Annotated[str | None, typer.Argument(metavar="CODE", help="A finding's code, or its kind.")] = None,
+    every: Annotated[bool, typer.Option("--list", help="All codes, a line each.")] = False,
+) -> None:
+    """Explain a finding: what it measures, why it is bad, known problems, remedies, references."""
+    if every == (code is not None):
+        raise typer.BadParameter("give a code such as UV001, or --list", param_hint="CODE")
+    with _exit_codes():
+        from unvanish.doctor.checks import ALL
+        from unvanish.doctor.rules import explanation
+        from unvanish.doctor.rules import rule as rule_named
+
+        if code is not None:
+            typer.echo(explanation(rule_named(code)))
+            return
+        for one in ALL:
+            typer.echo(f"{one.code}  {one.kind:<13} {one.title}")
 
 
 def _seeds(text: str) -> list[int]:

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from unvanish.core.recipe import Recipe
 from unvanish.core.record import Epoch, Record
+from unvanish.doctor.of_record import diagnose_run
+from unvanish.doctor.text import verdict
 from unvanish.recipes import METHODS, PUBLISHED_SEED, label
 from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, table
 from unvanish.store.store import Summary
@@ -174,6 +176,10 @@ def print_record(record: Record) -> None:
                 for index, layer in enumerate(series[0].layers)
             ]
             _print_table(("layer", *(one.name for one in series)), by_layer)
+    if record.series["backward_signal"].steps:
+        console.print()
+        for line in verdict(diagnose_run(record)):
+            console.print(line, soft_wrap=True)
 
 
 def run_name(summary: Summary) -> str:

@@ -70,7 +70,9 @@ def mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
 def shuffled(target: Any, order_B: Tensor) -> Any:
     """The targets with their samples in another order; a tensor of another first dimension is left."""
     size = len(order_B)
-    return mapped(lambda tensor: tensor[order_B.to(tensor.device)] if tensor.dim() and len(tensor) == size else tensor, target)
+    return mapped(
+        lambda tensor: tensor[order_B.to(tensor.device)] if tensor.dim() and len(tensor) == size else tensor, target
+    )
 
 
 def _like(value: Mapping, items: dict) -> Any:

@@ -8,9 +8,8 @@
 """
 
 import math
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +26,7 @@ from unvanish.doctor.graph import names_of, tensors_in
 from unvanish.doctor.measure import Pass, gradient_norms, listen, reading
 from unvanish.doctor.symmetry import alike
 from unvanish.doctor.trial import Loss, Trial, attempt
-from unvanish.doctor.untouched import copied, untouched, unwrapped
+from unvanish.doctor.untouched import copied, step_by_step, untouched, unwrapped
 from unvanish.doctor.whence import cut_and_unused, first_non_finite
 
 BATCHES = 9  # eight to train on, one to see whether it learns
@@ -125,7 +124,8 @@ def _examine(bed: Bedside) -> tuple[Examination, int]:
         where = first_non_finite(model, bed.batches[0])
         return Examination(seen, diverged=True, non_finite=where, inputs=inputs), 0
 
-    with _step_by_step(model):
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    with step_by_step() if recurrent else nullcontext():
         passes, gradients = _passes(bed, names)
     cut, unused = cut_and_unused(model, bed.batches[0], bed.loss, names)
     model.zero_grad()
@@ -211,7 +211,9 @@ def _loss_of(model: nn.Module, batch: Batch, loss: Loss) -> Tensor:
 
 
 def _inputs(batches: Sequence[Batch]) -> Inputs | None:
-    found = [t.detach().double().flatten() for batch in batches for t in tensors_in(batch.input) if t.is_floating_point()]
+    found = [
+        t.detach().double().flatten() for batch in batches for t in tensors_in(batch.input) if t.is_floating_point()
+    ]
     if not found:
         return None
     values = torch.cat(found)
@@ -220,9 +222,7 @@ def _inputs(batches: Sequence[Batch]) -> Inputs | None:
 
 def _standardised(batch: Batch, inputs: Inputs) -> Batch:
     std = inputs.std or 1.0
-    return Batch(
-        mapped(lambda t: (t - inputs.mean) / std if t.is_floating_point() else t, batch.input), batch.target
-    )
+    return Batch(mapped(lambda t: (t - inputs.mean) / std if t.is_floating_point() else t, batch.input), batch.target)
 
 
 def _named(trial: Trial, model: nn.Module, names: dict[int, str]) -> dict[str, Tensor]:
@@ -243,15 +243,3 @@ def _layer_without_finite_gradient(passes: Sequence[Pass]) -> str | None:
 def _device(model: nn.Module) -> torch.device | None:
     tensor = next(model.parameters(), None)
     return None if tensor is None else tensor.device
-
-
-@contextmanager
-def _step_by_step(model: nn.Module) -> Iterator[None]:
-    """Recurrent layers run one time step after the other, so that each of them is in the graph."""
-    if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # entering says something about Intel's GPUs
-        with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False):
-            yield

@@ -10,6 +10,7 @@ A *layer* is a weight (a matrix or a kernel), with a *call* for each node that u
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -45,8 +46,25 @@ REACH = 12  # how far from a layer its activation may be: norms, sums, views and
 
 SMOOTH = frozenset(
     f"{name}Backward"
-    for name in ("Gelu", "Silu", "Elu", "Celu", "LeakyRelu", "PreluKernel", "Mish", "Softplus", "Hardswish", "LogSigmoid")
+    for name in (
+        "Gelu",
+        "Silu",
+        "Elu",
+        "Celu",
+        "LeakyRelu",
+        "PreluKernel",
+        "Mish",
+        "Softplus",
+        "Hardswish",
+        "LogSigmoid",
+    )
 )
+
+WITH_FLAT_ENDS = frozenset(
+    f"{name}Backward"
+    for name in ("Sigmoid", "Tanh", "Relu", "Threshold", "Hardsigmoid", "Hardtanh", "Clamp", "ClampMin")
+)
+NONLINEAR = SMOOTH | WITH_FLAT_ENDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +87,7 @@ class Call:
         return kept(self.next, self.next_input_kept) if self.next is not None else None
 
     def flat_ends(self) -> tuple[Tensor, Region] | None:
-        """A tensor that shows where the activation is flat, and the region where it is not; `None` without flat ends."""
+        """A tensor that shows where the activation is flat, and where it is not; `None` if nowhere."""
         return flat_ends(self.activation) if self.activation is not None else None
 
 
@@ -82,7 +100,12 @@ class Layer:
 
 def base(node: Node) -> str:
     """`AddmmBackward` of `AddmmBackward0`."""
-    return node.name().rstrip("0123456789")
+    return _without_number(node.name())
+
+
+@cache
+def _without_number(name: str) -> str:
+    return name.rstrip("0123456789")
 
 
 def kept(node: Node, attribute: str) -> Tensor | None:
@@ -122,11 +145,7 @@ def _with(tensor: Tensor | None, region: Region) -> tuple[Tensor, Region] | None
 
 
 def is_nonlinear(node: Node) -> bool:
-    name = base(node)
-    return name in SMOOTH or name in (
-        "SigmoidBackward", "TanhBackward", "ReluBackward", "ThresholdBackward", "HardsigmoidBackward",
-        "HardtanhBackward", "ClampBackward", "ClampMinBackward",
-    )  # fmt: skip
+    return base(node) in NONLINEAR
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -160,9 +179,7 @@ def layers_behind(outputs: Iterable[Tensor], names: Mapping[int, str]) -> list[L
     for node, (weight, input_kept) in weighted.items():
         layer = layers.setdefault(id(weight), Layer(names[id(weight)], weight))
         activation, following = _ahead(node, consumers, weighted)
-        layer.calls.append(
-            Call(node, input_kept, activation, following, weighted[following][1] if following else "")
-        )
+        layer.calls.append(Call(node, input_kept, activation, following, weighted[following][1] if following else ""))
     return list(layers.values())
 
 
@@ -177,7 +194,9 @@ def names_of(model: nn.Module) -> dict[int, str]:
     for name, parameter in model.named_parameters():
         name = name.removeprefix("_orig_mod.").removeprefix("module.")
         owner, _, own = name.replace(".parametrizations.weight.original", ".weight").rpartition(".")
-        names[id(parameter)] = owner if own.rstrip("01") in ("weight", "bias", "weight_g", "weight_v") and owner else name
+        names[id(parameter)] = (
+            owner if own.rstrip("01") in ("weight", "bias", "weight_g", "weight_v") and owner else name
+        )
     return names
 
 
@@ -237,7 +256,7 @@ def _ahead(
         front = list(dict.fromkeys(front))
         seen.update(front)
         through = []
-        for after in sorted(front, key=lambda node: node._sequence_nr()):
+        for after in front if len(front) == 1 else sorted(front, key=lambda node: node._sequence_nr()):
             if after in weighted:
                 following = following or after
             else:

@@ -8,6 +8,7 @@ until `reading` fetches all of them at once.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from unvanish.probes.saturated import Saturated
 
 SATURATED = Saturated()
 norm = torch.linalg.vector_norm
+CALL = "call "
 LEAST_ROWS = 8
 SEEN_CALLS = 8  # of a weight that is used at every time step, so many calls are read forward
 
@@ -40,14 +42,21 @@ class Pass:
 
 
 @torch.no_grad()
-def listen(outputs: Iterable[Tensor], names: Mapping[int, str], elements: int | None = None) -> Pass:
+def listen(
+    outputs: Iterable[Tensor],
+    names: Mapping[int, str],
+    elements: int | None = None,
+    looks_at: Callable[[int], bool] = lambda _: True,
+) -> Pass:
     """Measure the forward pass that made `outputs`, and the backward pass as soon as it runs.
 
     elements   of each tensor, look at about so many only, forward: at its first rows
+    looks_at   from a layer's number, whether to look at it forward too
     """
     seen = Pass(layers_behind(outputs, names))
-    for layer in seen.layers:
-        _look(seen, layer, elements)
+    for index, layer in enumerate(seen.layers):
+        if looks_at(index):
+            _look(seen, layer, elements)
         seen.backward[layer.name] = {}
         seen.sizes[layer.name] = 0
         for number, call in enumerate(layer.calls):
@@ -102,45 +111,77 @@ def _some(h: Tensor, elements: int | None) -> Tensor:
     return h.float()
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured in some passes, still on the device and free of their graphs."""
+
+    layers: tuple[str, ...]
+    keys: list[tuple[str, str]]  # layer and quantity
+    values: list[Tensor]  # 0-dimensional
+    sizes: dict[str, int]
+
+
+def measured(
+    seen: Sequence[Pass],
+    gradients: Mapping[str, Tensor] | None = None,
+    updates: Mapping[str, Tensor] | None = None,
+) -> Measured:
+    """All numbers of some passes of one network.
+
+    gradients   ‖∂loss/∂W‖ by layer
+    updates     ‖ΔW‖/‖W‖ by layer
+    """
+    pairs: list[tuple[tuple[str, str], Tensor]] = []
+    for one in seen:
+        pairs += [(key, value) for key, values in one.forward.items() for value in values]
+        pairs += [
+            ((name, f"{CALL}{number}"), value)
+            for name, calls in one.backward.items()
+            for number, value in calls.items()
+        ]
+    pairs += [((name, "dead_L"), share) for name, share in _dead(seen).items()]
+    pairs += [((name, "gradient_norm_L"), value) for name, value in (gradients or {}).items()]
+    pairs += [((name, "update_ratio_L"), value) for name, value in (updates or {}).items()]
+    names = tuple(dict.fromkeys(layer.name for one in seen for layer in one.layers))
+    sizes = {name: max(one.sizes.get(name, 0) for one in seen) for name in names}
+    return Measured(names, [key for key, _ in pairs], [value for _, value in pairs], sizes)
+
+
+def fetched(waiting: Sequence[Measured]) -> list[Reading]:
+    """The readings, all their numbers in one transfer from the device. Each is a mean over its passes."""
+    values = [value for one in waiting for value in one.values]
+    numbers = iter(torch.stack(values).tolist() if values else [])
+    return [_reading(one, list(islice(numbers, len(one.values)))) for one in waiting]
+
+
 def reading(
     seen: Sequence[Pass],
     gradients: Mapping[str, Tensor] | None = None,
     updates: Mapping[str, Tensor] | None = None,
 ) -> Reading:
-    """The mean over passes, fetched from the device at once. A unit is dead if it was in all of them.
+    """`fetched` of one `measured`."""
+    return fetched([measured(seen, gradients, updates)])[0]
 
-    gradients   ‖∂loss/∂W‖ by layer, 0-dimensional
-    updates     ‖ΔW‖/‖W‖ by layer, 0-dimensional
-    """
-    names = tuple(dict.fromkeys(layer.name for one in seen for layer in one.layers))
-    waiting: list[tuple[tuple[str, str], Tensor]] = []
-    for one in seen:
-        waiting += [(key, value) for key, values in one.forward.items() for value in values]
-        waiting += [((name, f"call {number}"), norm) for name, calls in one.backward.items() for number, norm in calls.items()]
-    waiting += [((name, "dead_L"), share) for name, share in _dead(seen).items()]
-    waiting += [((name, "gradient_norm_L"), value) for name, value in (gradients or {}).items()]
-    waiting += [((name, "update_ratio_L"), value) for name, value in (updates or {}).items()]
-    fetched = torch.stack([value for _, value in waiting]).tolist() if waiting else []
 
-    where = {name: index for index, name in enumerate(names)}
-    sums = {name: np.zeros((2, len(names))) for name in QUANTITIES}  # total and count
+def _reading(one: Measured, numbers: Sequence[float]) -> Reading:
+    where = {name: index for index, name in enumerate(one.layers)}
+    sums = {name: np.zeros((2, len(where))) for name in QUANTITIES}  # total and count
     calls: dict[str, dict[int, list[float]]] = {}
-    for ((name, quantity), _), value in zip(waiting, fetched, strict=True):
-        if quantity.startswith("call "):
-            calls.setdefault(name, {}).setdefault(int(quantity[5:]), []).append(value)
+    for (name, quantity), value in zip(one.keys, numbers, strict=True):
+        if quantity.startswith(CALL):
+            calls.setdefault(name, {}).setdefault(int(quantity.removeprefix(CALL)), []).append(value)
         elif name in where:
             sums[quantity][:, where[name]] += value, 1
-    size = {name: max(one.sizes.get(name, 0) for one in seen) for name in names}
     times: dict[str, np.ndarray] = {}
     for name, by_call in calls.items():
         each = np.array([np.mean(by_call[number]) for number in sorted(by_call)])
         total = float(np.sqrt(np.square(each).sum()))
         sums["backward_norm_L"][:, where[name]] = total, 1
-        sums["backward_rms_L"][:, where[name]] = total / max(size[name], 1) ** 0.5, 1
+        sums["backward_rms_L"][:, where[name]] = total / max(one.sizes[name], 1) ** 0.5, 1
         if len(each) > 1:
             times[name] = each
     columns = {name: np.where(count > 0, total / np.maximum(count, 1), np.nan) for name, (total, count) in sums.items()}
-    return Reading(names, **columns, through_time=times)
+    return Reading(one.layers, **columns, through_time=times)
 
 
 def _dead(seen: Sequence[Pass]) -> dict[str, Tensor]:
@@ -151,7 +192,8 @@ def _dead(seen: Sequence[Pass]) -> dict[str, Tensor]:
             masks.setdefault(name, []).append(mask)
     same = {name: found for name, found in masks.items() if len({mask.shape for mask in found}) == 1}
     return {
-        name: (found[0] if len(found) == 1 else torch.stack(found).all(0)).float().mean() for name, found in same.items()
+        name: (found[0] if len(found) == 1 else torch.stack(found).all(0)).float().mean()
+        for name, found in same.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""A diagnosis as HTML, with the flow plot: a fragment for notebooks, or a page of its own. No script, nothing fetched."""
+"""A diagnosis as HTML with the flow plot: a fragment for notebooks, or a page. No script, nothing fetched."""
 
 import math
 from typing import TYPE_CHECKING
@@ -77,7 +77,9 @@ def flow_plot(reading: Reading) -> str:
         )
         .properties(width=640, height=220)
         .configure(background="transparent")
-        .configure_axis(labelColor=GREY, titleColor=GREY, gridColor=GREY, gridOpacity=0.25, domainColor=GREY, tickColor=GREY)
+        .configure_axis(
+            labelColor=GREY, titleColor=GREY, gridColor=GREY, gridOpacity=0.25, domainColor=GREY, tickColor=GREY
+        )
         .configure_legend(labelColor=GREY)
         .configure_view(stroke=None)
     )
@@ -93,4 +95,7 @@ def _shares(signal_L: Array) -> Array:
 
 def _widths(signal_L: Array) -> list[int]:
     """Bars in percent, on the log scale of the text's bars."""
-    return [0 if math.isnan(share) else round(100 * max(0.0, 1 + math.log10(share) / DECADES)) for share in _shares(signal_L)]
+    return [
+        0 if math.isnan(share) else round(100 * max(0.0, 1 + math.log10(share) / DECADES))
+        for share in _shares(signal_L)
+    ]

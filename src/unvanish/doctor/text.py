@@ -150,7 +150,9 @@ def _told(finding: Finding, diagnosis: "Diagnosis") -> Iterator[str]:
     if finding.layers:
         yield from _wrapped(f"layers: {listed(finding.layers, diagnosis.reading.layers)}")
     if finding.evidence:
-        yield from _wrapped("evidence: " + ", ".join(f"{k.replace('_', ' ')} {number(v)}" for k, v in finding.evidence.items()))
+        yield from _wrapped(
+            "evidence: " + ", ".join(f"{k.replace('_', ' ')} {number(v)}" for k, v in finding.evidence.items())
+        )
     if finding.remedies:
         yield from _wrapped(f"remedies: {'; '.join(finding.remedies)}")
     yield ""

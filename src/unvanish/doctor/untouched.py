@@ -2,6 +2,7 @@
 
 import copy
 import random
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -59,3 +60,13 @@ def untouched(model: nn.Module) -> Iterator[None]:
         np.random.set_state(numpy)  # noqa: NPY002
         for parameter, gradient in gradients:
             parameter.grad = gradient
+
+
+@contextmanager
+def step_by_step() -> Iterator[None]:
+    """Within it, recurrent layers run one time step after the other, so that each of them is in the graph."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # entering says something about Intel's GPUs
+        flags = (torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False))
+        with flags[0], flags[1]:
+            yield

@@ -4,7 +4,6 @@ It listens to the model's forward pass and to the optimizer's step, on the steps
 costs nothing. The loop is left as it is, and the training is the same bit for bit.
 """
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -18,16 +17,18 @@ from unvanish.core.errors import UnvanishError
 from unvanish.core.reading import QUANTITIES, Reading, mean_reading
 from unvanish.doctor.diagnosis import Diagnosis, diagnose
 from unvanish.doctor.graph import Layer, names_of, tensors_in
-from unvanish.doctor.measure import Pass, gradient_norms, listen, reading, update_ratios
+from unvanish.doctor.measure import Measured, Pass, fetched, gradient_norms, listen, measured, update_ratios
 from unvanish.doctor.symmetry import alike
-from unvanish.doctor.untouched import unwrapped
+from unvanish.doctor.untouched import step_by_step, unwrapped
 
 Schedule = Callable[[int], bool]
 
 EVERY = 50  # steps
 EARLY = (0, 1, 2, 5, 10, 20, 35)  # and these, because most trainings are decided by then
 ELEMENTS = 8192  # of an activation are looked at
-RECENT = 3  # readings that a diagnosis is made of
+RECENT = 8  # readings that a diagnosis is made of
+THIN = 8  # of steps measured in a row, each looks forward, and at the updates, of every eighth layer only
+WAITING = 256  # measured steps stay on the device at most, until somebody asks
 PASSES = 4  # of a step are measured, where gradients are accumulated over several
 
 
@@ -44,8 +45,7 @@ def default_schedule(step: int) -> bool:
 class Watch:
     """A context manager; see `watch`. Also usable as `flow = watch(…).start()` and `flow.stop()`.
 
-    readings   (step, reading) of every measured step
-    steps      how many optimizer steps were seen
+    steps   how many optimizer steps were seen
     """
 
     def __init__(
@@ -59,12 +59,15 @@ class Watch:
         self.model, self.optimizer = model, optimizer
         self.schedule = _schedule(every)
         self.writers = tuple(write) if isinstance(write, list | tuple) else (write,)
-        self.readings: list[tuple[int, Reading]] = []
         self.steps = 0
+        self._read: list[tuple[int, Reading]] = []
+        self._waiting: list[tuple[int, Measured]] = []
+        self._latest = -1
+        self._unfold = _whatever_hides(model)
         self._inner = unwrapped(model)
         self._names = names_of(self._inner)
+        self._parameters = list(self._inner.parameters())
         self._passes: list[Pass] = []
-        self._gradients: dict[str, Tensor] = {}
         self._before: dict[nn.Parameter, Tensor] = {}
         self._missing: tuple[str, ...] = ()
         self._hooks: list[Any] = []
@@ -74,14 +77,11 @@ class Watch:
         if self._hooks:
             raise UnvanishError("this watch has started already")
         self._hooks = [
-            self.model.register_forward_pre_hook(self._on_forward, prepend=True),
-            self.model.register_forward_hook(self._on_output, always_call=True),
+            self.model.register_forward_pre_hook(lambda *_: self.before_forward(), prepend=True),
+            self.model.register_forward_hook(lambda _module, _args, output: self.after_forward(output)),
         ]
         if self.optimizer is not None:
-            self._hooks += [
-                self.optimizer.register_step_pre_hook(lambda *_: self._before_step()),
-                self.optimizer.register_step_post_hook(lambda *_: self._after_step()),
-            ]
+            self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: self.after_step()))
         return self
 
     def stop(self) -> None:
@@ -95,20 +95,61 @@ class Watch:
     def __enter__(self) -> "Watch":
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def step(self) -> None:
         """Call this after each update in a loop without an optimizer object, and nowhere else."""
         if self.optimizer is not None:
-            raise UnvanishError("flow.step() is for loops without an optimizer: this watch listens to the optimizer's own")
-        if self._measures():
-            self._gradients = gradient_norms(self._layers())
-        self._after_step()
+            raise UnvanishError(
+                "flow.step() is for loops without an optimizer: this watch listens to the optimizer's own"
+            )
+        self.after_step()
+
+    # What the hooks call; a loop of another kind may call them itself, in this order.
+
+    def before_forward(self) -> None:
+        self._during.close()
+        if self._measures() and torch.is_grad_enabled():
+            self._during.enter_context(self._unfold())
+
+    def after_forward(self, output: Any) -> None:
+        """`output` is the model's, or the loss: anything that the backward pass will start from."""
+        self._during.close()
+        if not self._measures():
+            return
+        outputs = [tensor for tensor in tensors_in(output) if tensor.grad_fn is not None]
+        if outputs:
+            self._passes.append(listen(outputs, self._names, ELEMENTS, self._looks_at))
+            if not self._before:
+                self._keep_weights()
+
+    def after_step(self) -> None:
+        if any(any(one.backward.values()) for one in self._passes):
+            layers = self._layers()
+            updates = update_ratios(layers, self._before)
+            self._waiting.append((self.steps, measured(self._passes, gradient_norms(layers), updates)))
+            self._latest = self.steps
+            self._missing = self._without_gradient()
+            if self.writers:
+                values = dict(_flat(self.readings[-1][1]))
+                for writer in self.writers:
+                    writer.write(self.steps, values)
+            elif len(self._waiting) > WAITING:
+                _ = self.readings
+        self._forget()
+        self.steps += 1
 
     @property
-    def last(self) -> Reading | None:
-        return self.readings[-1][1] if self.readings else None
+    def readings(self) -> list[tuple[int, Reading]]:
+        """(step, reading) of every measured step; this is what waits for the device."""
+        if self._waiting:
+            found = fetched([one for _, one in self._waiting])
+            self._read += [(step, one) for (step, _), one in zip(self._waiting, found, strict=True)]
+            self._waiting = []
+        return self._read
 
     def series(self, quantity: str) -> tuple[list[int], dict[str, list[float]]]:
         """The measured steps, and for each layer what `quantity` (a `Reading`'s, without `_L`) was at them."""
@@ -141,55 +182,27 @@ class Watch:
         )
         return diagnose(examination, title=type(self._inner).__name__)
 
-    # What the hooks do
-
     def _measures(self) -> bool:
-        return self.schedule(self.steps)
+        return len(self._passes) < PASSES and self.schedule(self.steps)
 
-    def _on_forward(self, _module: nn.Module, _args: tuple[Any, ...]) -> None:
-        self._during.close()
-        if self._measures() and torch.is_grad_enabled() and len(self._passes) < PASSES:
-            self._during.enter_context(as_a_graph(self.model))
-
-    def _on_output(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        self._during.close()
-        if not self._measures() or len(self._passes) >= PASSES:
-            return
-        outputs = [tensor for tensor in tensors_in(output) if tensor.grad_fn is not None]
-        if outputs:
-            self._passes.append(listen(outputs, self._names, ELEMENTS))
-            if self.optimizer is None:
-                self._keep_weights()
-
-    def _before_step(self) -> None:
-        if self._passes:
-            self._gradients = gradient_norms(self._layers())
-            self._missing = tuple(
-                dict.fromkeys(
-                    self._names[id(p)] for p in self._inner.parameters() if p.requires_grad and p.grad is None and p.dim() > 1
-                )
-            )
-            self._keep_weights()
-
-    def _after_step(self) -> None:
-        if self._passes and any(any(one.backward.values()) for one in self._passes):
-            updates = update_ratios(self._layers(), self._before)
-            one = reading(self._passes, self._gradients, updates)
-            self.readings.append((self.steps, one))
-            values = dict(_flat(one)) if self.writers else {}
-            for writer in self.writers:
-                writer.write(self.steps, values)
-        self._forget()
-        self.steps += 1
+    def _looks_at(self, index: int) -> bool:
+        """All layers at the first steps and at steps that stand alone; else an eighth of them, in turn."""
+        alone = self._latest < self.steps - 1
+        return self.steps < THIN or alone or (index + self.steps) % THIN == 0
 
     def _keep_weights(self) -> None:
-        self._before = {layer.weight: layer.weight.detach().clone() for layer in self._layers()}
+        layers = [layer for index, layer in enumerate(self._layers()) if self._looks_at(index)]
+        self._before = {layer.weight: layer.weight.detach().clone() for layer in layers}
+
+    def _without_gradient(self) -> tuple[str, ...]:
+        weights = (p for p in self._parameters if p.requires_grad and p.grad is None and p.dim() > 1)
+        return tuple(dict.fromkeys(self._names[id(p)] for p in weights))
 
     def _layers(self) -> list[Layer]:
         return list({layer.name: layer for one in self._passes for layer in one.layers}.values())
 
     def _forget(self) -> None:
-        self._passes, self._gradients, self._before = [], {}, {}
+        self._passes, self._before = [], {}
 
 
 def watch(
@@ -224,18 +237,25 @@ def watch(
     return Watch(model, optimizer, every=every, write=write)
 
 
-def as_a_graph(model: nn.Module) -> ExitStack:
-    """Within it, a forward pass leaves every operation in the graph: uncompiled, recurrent layers step by step."""
-    during = ExitStack()
+def _whatever_hides(model: nn.Module) -> Callable[[], ExitStack]:
+    """Makes contexts within which a forward pass leaves every operation in the graph.
+
+    A compiled model runs uncompiled in it, and recurrent layers one time step after the other: the same but for
+    rounding.
+    """
     modules = list(model.modules())
-    if any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules):
-        during.enter_context(torch.compiler.set_stance("force_eager"))
-    if any(isinstance(module, nn.RNNBase) for module in modules):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # entering says something about Intel's GPUs
-            during.enter_context(torch.backends.mkldnn.flags(enabled=False))
-            during.enter_context(torch.backends.cudnn.flags(enabled=False))
-    return during
+    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules)
+    recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
+
+    def unfold() -> ExitStack:
+        during = ExitStack()
+        if compiled:
+            during.enter_context(torch.compiler.set_stance("force_eager"))
+        if recurrent:
+            during.enter_context(step_by_step())
+        return during
+
+    return unfold
 
 
 def _schedule(every: int | Schedule | None) -> Schedule:

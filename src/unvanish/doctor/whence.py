@@ -50,9 +50,9 @@ def first_non_finite(model: nn.Module, batch: Batch) -> str:
     found: list[str] = []
     hooks = [
         module.register_forward_hook(
-            lambda _module, _args, output, name=name: found.append(name)
-            if not all(map(_finite, tensors_in(output)))
-            else None
+            lambda _module, _args, output, name=name: (
+                found.append(name) if not all(map(_finite, tensors_in(output))) else None
+            )
         )
         for name, module in model.named_modules()
     ]

@@ -10,6 +10,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from unvanish.doctor.of_record import diagnose_run
 from unvanish.report.published import comparisons
 from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, different_environments, headline, table
 
@@ -34,6 +35,7 @@ def page(groups: Sequence[Group], figures: dict[str, alt.Chart]) -> str:
         comparisons=comparisons(list(groups)),
         environments=different_environments(groups),
         reasons=_reasons(groups),
+        diagnoses=[(group.name, diagnose_run(group.first)) for group in groups],
         made=time.strftime("%Y-%m-%d %H:%M"),
         vega=Markup(_vega()),
     )

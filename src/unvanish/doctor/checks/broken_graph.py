@@ -1,9 +1,10 @@
 """UV010 broken graph
 
-What it measures: weights that want a gradient and get none (not zero: none), though their layer ran; and whether
-the loss depends on any weight at all.
+What it measures: weights that want a gradient and get none (not zero: none), though the loss changes when they are
+changed; and whether the loss depends on any weight at all.
 Why it is bad: these layers keep their first weights for ever, in silence.
-Known problems: a module that never runs has no gradient either: it is told, but does not make a network sick.
+Known problems: a module that never runs, or whose output is not used, has no gradient either: that is told, but does
+not make a network sick.
 Remedies: find the `detach()`, `.data`, `.item()`, `torch.no_grad()`, NumPy or argmax between the layer and the loss.
 References: the PyTorch documentation, "Autograd mechanics".
 """
@@ -32,16 +33,15 @@ class BrokenGraph(Check):
             return self.finding("the loss depends on no weight: nothing can be learned", certainty=0.99)
         if seen.cut:
             return self.finding(
-                f"no gradient arrives at {_listed(seen.cut)}, though {'it runs' if len(seen.cut) == 1 else 'they run'}: "
-                "something cuts the graph behind",
+                f"no gradient arrives at {_listed(seen.cut)}, though the loss depends on "
+                f"{'it' if len(seen.cut) == 1 else 'them'}: something cuts the graph behind",
                 layers=seen.cut,
                 certainty=0.97,
                 without_gradient=len(seen.cut),
             )
         if seen.unused:
             return self.finding(
-                f"{_listed(seen.unused)} {'wants' if len(seen.unused) == 1 else 'want'} a gradient but never "
-                f"{'runs' if len(seen.unused) == 1 else 'run'}",
+                f"the loss does not depend on {_listed(seen.unused)}",
                 layers=seen.unused,
                 certainty=0.3,
                 unused=len(seen.unused),

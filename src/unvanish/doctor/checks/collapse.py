@@ -4,7 +4,8 @@ What it measures: how much of the last hidden signal tells one input from anothe
 h̄ the mean over the batch.
 Why it is bad: where all inputs look the same, no layer behind can tell them apart, whatever it learns.
 Known problems: a loss of contrast is a consequence where the gradient vanishes too: both come from layers that
-shrink what passes. Only a collapse within one layer is a cause of its own. A batch of samples that are alike looks like a collapse.
+shrink what passes. Only a collapse within one layer is a cause of its own. A batch of samples that are alike looks
+like a collapse.
 Remedies: smaller biases, critical initial weights, normalisation, skip connections.
 References: Poole et al. 2016 (the ordered phase, c* = 1); Dong, Cordonnier & Loukas 2021 (attention without skips).
 """

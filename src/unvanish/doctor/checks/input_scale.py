@@ -23,7 +23,10 @@ class InputScale(Check):
     kind = "input_scale"
     title = "scale of the inputs"
     explains = ("lr_high", "lr_low", "dead", "saturated", "vanishing", "collapse", "exploding", "non_finite")
-    remedies = ("inputs of mean 0 and standard deviation 1", "normalisation of the inputs inside the network (BatchNorm1d first)")
+    remedies = (
+        "inputs of mean 0 and standard deviation 1",
+        "normalisation of the inputs inside the network (BatchNorm1d first)",
+    )
 
     def examine(self, seen: Examination) -> Finding | None:
         if seen.inputs is None or seen.learns or not unusual(seen.inputs):

@@ -1,7 +1,8 @@
 """UV005 saturation
 
 What it measures: of a bounded activation's values, how many lie where its slope is under a twentieth of the steepest.
-Why it is bad: each such value stops the gradient of its unit for its input, and the output hardly depends on the weights.
+Why it is bad: each such value stops the gradient of its unit for its input, and the output hardly depends on the
+weights.
 Known problems: gates are saturated on purpose; a trained classifier's last layers may be.
 Remedies: smaller first weights, inputs of mean 0 and standard deviation 1, normalisation before the activation.
 References: Glorot & Bengio 2010, section 3; LeCun et al. 1998, "Efficient BackProp", section 4.

@@ -57,8 +57,8 @@ class Vanishing(Check):
             )
         if over_time.layers and over_time.factor < limit:
             return self.finding(
-                f"over the uses of {over_time.layers[0]} in one pass, {_share(over_time.factor)} of the backward signal "
-                "reaches the first half: what came early cannot be learned",
+                f"over the uses of {over_time.layers[0]} in one pass, {_share(over_time.factor)} of the backward "
+                "signal reaches the first half: what came early cannot be learned",
                 layers=over_time.layers,
                 certainty=_certainty(seen, over_time.factor),
                 signal_left=over_time.factor,
