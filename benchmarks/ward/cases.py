@@ -5,8 +5,7 @@ Every label is confirmed by training, before it is used (`confirm.py`): 400 step
 # B batch, T time, D features
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -415,4 +414,3 @@ def log_of_squares() -> nn.Module:
 
 
 ALL = FOUNDING + OWN
-_ = (partial, replace)

@@ -1,0 +1,52 @@
+"""What `watch` costs: a step with it over a step without, in turn, as medians of ratios."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from cases import R, S, Transformer, gaussian, he, mlp, resnet
+from torch import nn
+from torch.nn import functional
+
+import unvanish as uv
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {  # with the batch size, and how many triples
+    "MLP 7 × 128, batch 512": (lambda: mlp([S] * 7, gaussian(0.05)), 512, 200),
+    "MLP 4 × 512, batch 512": (lambda: mlp([R] * 4, he, width=512), 512, 60),
+    "ResNet of 9 blocks, batch 128": (resnet, 128, 25),
+    "transformer × 4, batch 128": (Transformer, 128, 30),
+}
+DEFAULT_SHARE = 50  # by default every 50th step is measured, after the first 50
+
+
+def overhead(name: str) -> tuple[float, float]:
+    """(at the default schedule, at every step), each as a fraction.
+
+    The default is the cost of one measured step, all layers looked at, over as many steps as lie between two.
+    """
+    build, rows, triples = NETWORKS[name]
+    model, x, y = build(), torch.randn(rows, 784), torch.randint(0, 10, (rows,))
+    optimizer = torch.optim.SGD(model.parameters(), 0.001)
+
+    def step() -> float:
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        return time.perf_counter() - began
+
+    for _ in range(5):
+        step()
+    in_a_row, alone = [], []
+    for gap, ratios in ((1, in_a_row), (DEFAULT_SHARE, alone)):
+        flow = uv.watch(model, optimizer, every=1)
+        flow.steps = 100
+        for _ in range(triples):
+            before = step()
+            flow.start()
+            flow.steps += gap - 1  # so that the last measured step lies that far back
+            with_flow = step()
+            flow.stop()
+            ratios.append(2 * with_flow / (before + step()) - 1)
+    return statistics.median(alone) / DEFAULT_SHARE, statistics.median(in_a_row)
