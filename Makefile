@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 # A file's tests share what is costly to make, and a document's blocks build on one another.
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: reproduce test test-slow lint bench clean
+.PHONY: reproduce test test-slow lint bench ward clean
 
 reproduce: .venv/.run
 	$(BIN)/unvanish reproduce $(ARGS)
@@ -34,6 +34,9 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/gpu.py
+
+ward: .venv/.run
+	$(BIN)/python benchmarks/ward/run.py --to docs/ward.md $(ARGS)
 
 .venv/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unvanish needs Python 3.11 or newer: make PYTHON=python3.11 …")'

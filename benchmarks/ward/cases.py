@@ -4,7 +4,7 @@ Every label is confirmed by training, before it is used (`confirm.py`): 400 step
 """
 # B batch, T time, D features
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,7 +87,7 @@ def drawn(model: nn.Module, init: Callable[[Tensor], object], bias: float | None
 
 
 def mlp(
-    activations: list[Callable[[], nn.Module]],
+    activations: Sequence[Callable[[], nn.Module]],
     init: Callable[[Tensor], object] = default,
     *,
     bias: float | None = 0.0,
@@ -222,12 +222,11 @@ class AttentionOnly(nn.Module):
 class Recurrent(nn.Module):
     """An image as a sequence of `steps` pieces; the last state is classified."""
 
-    def __init__(self, kind: type[nn.RNNBase], steps: int, scale: float = 1.0, **options: str) -> None:
+    def __init__(self, cells: nn.RNNBase, steps: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.steps = steps
-        self.rnn, self.head = kind(784 // steps, 64, batch_first=True, **options), nn.Linear(64, CLASSES)
+        self.steps, self.rnn, self.head = steps, cells, nn.Linear(64, CLASSES)
         with torch.no_grad():
-            self.rnn.weight_hh_l0.mul_(scale)
+            cells.get_parameter("weight_hh_l0").mul_(scale)
 
     def forward(self, x: Tensor) -> Tensor:
         h_BTD, _ = self.rnn(x.view(len(x), self.steps, -1))
@@ -350,7 +349,7 @@ OWN = (
     Case(
         "RNN over 392 steps, SGD .1",
         "vanishing",
-        lambda: Recurrent(nn.RNN, 392, 0.9),
+        lambda: Recurrent(nn.RNN(2, 64, batch_first=True), 392, 0.9),
         sgd(0.1),
         where=("rnn.weight_hh_l0",),
     ),
@@ -378,12 +377,12 @@ OWN = (
     Case(
         "ReLU RNN over 98 steps, 4 × its weights, SGD .1",
         "exploding",
-        lambda: Recurrent(nn.RNN, 98, 4.0, nonlinearity="relu"),
+        lambda: Recurrent(nn.RNN(8, 64, batch_first=True, nonlinearity="relu"), 98, 4.0),
         sgd(0.1),
         where=("rnn.weight_hh_l0",),
     ),
-    Case("LSTM over 28 rows, Adam", None, lambda: Recurrent(nn.LSTM, 28), adam(1e-3)),
-    Case("RNN over 28 rows, Adam", None, lambda: Recurrent(nn.RNN, 28), adam(1e-3)),
+    Case("LSTM over 28 rows, Adam", None, lambda: Recurrent(nn.LSTM(28, 64, batch_first=True), 28), adam(1e-3)),
+    Case("RNN over 28 rows, Adam", None, lambda: Recurrent(nn.RNN(28, 64, batch_first=True), 28), adam(1e-3)),
     Case("He conv ×6, momentum", None, lambda: plain_conv(6, R, he), sgd(0.02, momentum=0.9)),
     Case("ReZero ×20, Adam", None, rezero, adam(1e-3)),
     Case("trap: zero-initialised branches", None, lambda: pre_norm(zero=True), adam(1e-3)),

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
+
 from cases import ALL, Case
 from patients import SEEDS, STEPS, admit
 

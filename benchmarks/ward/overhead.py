@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 
 import torch
-from cases import R, S, Transformer, gaussian, he, mlp, resnet
 from torch import nn
 from torch.nn import functional
 
 import unvanish as uv
+from cases import R, S, Transformer, gaussian, he, mlp, resnet
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {  # with the batch size, and how many triples
     "MLP 7 × 128, batch 512": (lambda: mlp([S] * 7, gaussian(0.05)), 512, 200),

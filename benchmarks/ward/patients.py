@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from cases import Case
 from torch import Tensor, nn
 
+from cases import Case
 from unvanish.data.fashion_mnist import fashion_mnist, scaled
 
 TRAIN, TEST, BATCH, STEPS, SEEDS = 12_000, 1_000, 128, 400, (0, 1, 2)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+
 from cases import Case
 from patients import admit
-from torch import Tensor, nn
 
 STEPS = 50
 

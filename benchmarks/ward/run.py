@@ -16,13 +16,13 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
+
+import unvanish as uv
 from cases import ALL, FOUNDING, Case
 from confirm import KEPT
 from overhead import NETWORKS, overhead
 from patients import SEEDS, admit
 from rivals import RIVALS, observed
-
-import unvanish as uv
 
 CHECKED, WATCHED = 9, 50  # batches for `check`; steps for `watch` where `check` finds nothing
 WORKERS = len(os.sched_getaffinity(0))
@@ -94,33 +94,29 @@ def summary(visits: list[Visit]) -> list[str]:
     well = [one for one in visits if not cases[one.case].truth]
     placed = [one for one in sick if cases[one.case].where]
     by_check = [one for one in sick if one.by == "check"]
+    count, alarms = len(sick), share(sum(one.kind is not None for one in well), len(well))
+
+    def counted(ones: list[Visit]) -> str:
+        found = share(sum(one.kind is not None for one in ones), count)
+        return f"{found} | {share(sum(right(cases[one.case], one) for one in ones), count)}"
+
     lines = ["| | found | right primary cause | false alarms |", "| --- | --- | --- | --- |"]
-    lines.append(
-        f"| **unvanish** | {share(sum(one.kind is not None for one in sick), len(sick))} | "
-        f"{share(sum(right(cases[one.case], one) for one in sick), len(sick))} | "
-        f"{share(sum(one.kind is not None for one in well), len(well))} |"
-    )
-    check_right = sum(right(cases[one.case], one) for one in by_check)
-    lines.append(
-        f"| of these, `check` alone | {share(sum(one.kind is not None for one in by_check), len(sick))} | "
-        f"{share(check_right, len(sick))} | |"
-    )
+    lines.append(f"| **unvanish** | {counted(sick)} | {alarms} |")
+    lines.append(f"| of these, `check` alone | {counted(by_check)} | {alarms} |")
     for name in RIVALS if visits and visits[0].rivals else ():
-        found = sum(bool(one.rivals[name]) for one in sick)
-        among = sum(cases[one.case].truth in one.rivals[name] for one in sick)
-        alarms = sum(bool(one.rivals[name]) for one in well)
-        lines.append(
-            f"| {name} | {share(found, len(sick))} | {share(among, len(sick))} (among its flags) | {share(alarms, len(well))} |"
-        )
-    lines += [
-        "",
-        f"Layers named rightly, where only some are ill: {share(sum(named_rightly(cases[o.case], o) for o in placed), len(placed))}.",
-    ]
+        found = share(sum(bool(one.rivals[name]) for one in sick), count)
+        among = share(sum(cases[one.case].truth in one.rivals[name] for one in sick), count)
+        cried = share(sum(bool(one.rivals[name]) for one in well), len(well))
+        lines.append(f"| {name} | {found} | {among}, among its flags | {cried} |")
+    named = share(sum(named_rightly(cases[one.case], one) for one in placed), len(placed))
     seconds = [one.seconds for one in visits]
-    lines.append(
-        f"A `check` took {statistics.median(seconds):.2f} s (median), {max(seconds):.1f} s at most, {WORKERS} at a time."
-    )
-    return lines
+    took = f"{statistics.median(seconds):.2f} s (median), {max(seconds):.1f} s at most"
+    return [
+        *lines,
+        "",
+        f"Layers named rightly, where only some are ill: {named}.",
+        f"A `check` took {took}, {WORKERS} at a time.",
+    ]
 
 
 def table(visits: list[Visit]) -> list[str]:
@@ -132,9 +128,8 @@ def table(visits: list[Visit]) -> list[str]:
             kinds = ", ".join((one.kind or "–") if right(case, one) else f"**{one.kind or '–'}**" for one in mine)
             sure = ", ".join(f"{one.certainty:.2f}" if one.kind else "–" for one in mine)
             trained = ", ".join(f"{value:.0f}" for value in accuracy.get(case.name, []))
-            lines.append(
-                f"| {case.name} | {case.truth or 'healthy'} | {trained} | {kinds} | {sure} | {', '.join(sorted({one.by for one in mine}))} |"
-            )
+            by = ", ".join(sorted({one.by for one in mine}))
+            lines.append(f"| {case.name} | {case.truth or 'healthy'} | {trained} | {kinds} | {sure} | {by} |")
     return lines
 
 
@@ -165,11 +160,9 @@ def main() -> None:
             visits.append(one)
             case = next(case for case in ALL if case.name == one.case)
             word = "" if right(case, one) else "   <-- not right"
-            print(
-                f"{done:3}/{len(work)}  {one.case:46} {case.truth or 'healthy':12} {one.kind or '–':12} {one.seconds:5.2f} s {one.by}{word}",
-                file=sys.stderr,
-                flush=True,
-            )
+            found = f"{one.kind or '–':12} {one.seconds:5.2f} s {one.by}{word}"
+            line = f"{done:3}/{len(work)}  {one.case:46} {case.truth or 'healthy':12} {found}"
+            print(line, file=sys.stderr, flush=True)
     founding = {case.name for case in FOUNDING}
     mine = [one for one in visits if one.case in founding]
     text = [f"## All {len({one.case for one in visits})} cases, three seeds each", "", *summary(visits), ""]
@@ -197,11 +190,12 @@ HEAD = """# The ward
 make ward
 ```
 
-runs `unvanish.check` on every network of `benchmarks/ward/cases.py` with three seeds (twice nine batches of 128 images of
-FashionMNIST at most), and where it finds nothing in a sick one, 50 steps of training under `unvanish.watch`. Every label was
-confirmed by training, 400 steps, with `python benchmarks/ward/confirm.py`: the accuracy is on 1,000 other images. A broken graph
-may train well with what is left of it. Beside it the thresholds of other tools, re-implemented in `benchmarks/ward/rivals.py`
-from what they publish, on 50 steps of the same trainings; of theirs, a right cause counts wherever it is among the flags.
+runs `unvanish.check` on every network of `benchmarks/ward/cases.py` with three seeds (nine batches of 128 images of
+FashionMNIST), and where it finds nothing in a sick one, 50 steps of training under `unvanish.watch`. Every label was
+confirmed by training, 400 steps, with `python benchmarks/ward/confirm.py`: the accuracy is on 1,000 other images. A
+broken graph may train well with what is left of it. Beside it the thresholds of other tools, re-implemented in
+`benchmarks/ward/rivals.py` from what they publish, on 50 steps of the same trainings; of theirs, a right cause counts
+wherever it is among the flags.
 
 This file is written by that command. Machine: {machine}; torch {torch}.
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
-from unvanish.doctor.diagnosis import Diagnosis
 from unvanish.doctor.checks import ALL
+from unvanish.doctor.diagnosis import Diagnosis
 from unvanish.doctor.rules import explanation
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

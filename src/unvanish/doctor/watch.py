@@ -58,7 +58,7 @@ class Watch:
     ) -> None:
         self.model, self.optimizer = model, optimizer
         self.schedule = _schedule(every)
-        self.writers = tuple(write) if isinstance(write, list | tuple) else (write,)
+        self.writers: tuple[Writer, ...] = tuple(write) if isinstance(write, Sequence) else (write,)
         self.steps = 0
         self._read: list[tuple[int, Reading]] = []
         self._waiting: list[tuple[int, Measured]] = []

@@ -5,6 +5,8 @@ from typing import Any
 
 import wandb
 
+from unvanish.core.errors import UnvanishError
+
 
 class WandbWriter:
     """Metrics of the run that is given, or of the active one.
@@ -13,9 +15,9 @@ class WandbWriter:
     """
 
     def __init__(self, run: Any = None) -> None:
-        self.run = run or wandb.run
+        self.run: Any = run or wandb.run
         if self.run is None:
-            raise ValueError("no W&B run is active: call wandb.init() first, or give one")
+            raise UnvanishError("no W&B run is active: call wandb.init() first, or give one")
         self.run.define_metric("unvanish/*", step_metric="unvanish/step")
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
