@@ -8,7 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from unvanish.core.finding import Finding, Kind
-from unvanish.core.reading import Reading
+from unvanish.core.reading import Array, Reading
+
+MOST = 0.7  # of a layer's units
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,17 @@ class Examination:
     def hopeless(self) -> bool:
         """It does not learn, and would not at any other rate that was tried."""
         return self.learns is False and self.tried and not self.learns_at
+
+    @property
+    def asleep(self) -> bool:
+        """Most units of a layer are dead for these inputs, and not for stronger ones: others may wake them."""
+        return (
+            self.stronger is not None and _worst(self.reading.dead_L) >= MOST and _worst(self.stronger.dead_L) < MOST
+        )
+
+
+def _worst(fractions_L: Array) -> float:
+    return float(np.nan_to_num(fractions_L, nan=0.0).max(initial=0.0))
 
 
 class Check(ABC):

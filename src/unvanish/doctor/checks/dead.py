@@ -14,10 +14,9 @@ from typing import final
 
 import numpy as np
 
-from unvanish.core.check import Check, Examination
+from unvanish.core.check import MOST, Check, Examination
 from unvanish.core.finding import Finding
 
-MOST = 0.7
 ALL = 0.995
 
 
@@ -41,17 +40,10 @@ class Dead(Check):
         if seen.learns or worst < (MOST if seen.learns is False else ALL):
             return None
         layers = [name for name, dead in zip(seen.reading.layers, dead_L, strict=True) if dead >= MOST]
-        asleep = self._asleep(seen)
         return self.finding(
             f"{worst:.0%} of the units of layer {seen.reading.layers[int(np.argmax(dead_L))]} pass nothing on for any "
-            "input seen" + ("; inputs three times as strong would wake some in every layer" if asleep else ""),
+            "input seen" + ("; inputs three times as strong would wake some in every layer" if seen.asleep else ""),
             layers=layers,
-            certainty=0.45 if asleep else 0.7 if seen.learns is None else 0.95 if worst >= ALL else 0.85,
+            certainty=0.45 if seen.asleep else 0.7 if seen.learns is None else 0.95 if worst >= ALL else 0.85,
             dead=worst,
         )
-
-    def _asleep(self, seen: Examination) -> bool:
-        """A layer that is dead for these inputs, and not for stronger ones: others of the data set may wake it."""
-        if seen.stronger is None or np.nanmax(seen.reading.dead_L) < ALL:
-            return False
-        return bool(np.nan_to_num(seen.stronger.dead_L, nan=0.0).max(initial=0.0) < ALL)

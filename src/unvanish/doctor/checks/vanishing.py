@@ -73,6 +73,8 @@ def _limit(seen: Examination) -> float:
 
 
 def _certainty(seen: Examination, left: float) -> float:
+    if seen.asleep:
+        return 0.45
     if seen.learns is None:
         return 0.7 if left < NO_TRIAL / 100 else 0.55
     return 0.95 if left < TINY else 0.8
