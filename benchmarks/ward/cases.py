@@ -373,7 +373,7 @@ OWN = (
         also=("lr_high",),
     ),
     Case("pixels + 1000, Adam", "input_scale", lambda: mlp([R] * 4, he), adam(1e-3), pixels=lambda x: x + 1000),
-    Case("mean over the batch instead of the tokens", "collapse", BatchMean, adam(1e-3), where=("body.2", "head")),
+    Case("mean over the batch instead of the tokens", "collapse", BatchMean, adam(1e-3), where=("body.0", "body.2", "head")),
     Case(
         "ReLU RNN over 98 steps, 4 × its weights, SGD .1",
         "exploding",

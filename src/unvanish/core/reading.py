@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 class Reading:
     """One number for each layer and quantity; NaN where it was not measured or has no meaning.
 
+    What was measured as NaN or infinite is ∞.
+
     activation_rms_L   √ mean h² of what the layer hands on
     spread_L           √ mean (h − h̄)², h̄ the mean over the batch: what of h tells one input from another
     backward_norm_L    ‖∂loss/∂z‖ over the whole batch, z the layer's product: the signal that comes back

@@ -6,6 +6,7 @@ until `reading` fetches all of them at once.
 """
 # B batch, D features, L layers, U units
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -69,7 +70,7 @@ def _on_gradient(seen: Pass, name: str, number: int) -> Callable[[tuple[Tensor |
         dz = gradients[0]
         if dz is not None:
             seen.sizes[name] += dz.numel()
-            seen.backward[name][number] = norm(dz.detach(), dtype=torch.float32)
+            seen.backward[name][number] = size(dz.detach())
 
     return hook
 
@@ -108,7 +109,7 @@ def spread(h: Tensor) -> Tensor:
 def _some(h: Tensor, elements: int | None) -> Tensor:
     if elements is not None and h.numel() > elements:
         h = h[: max(LEAST_ROWS, elements * len(h) // h.numel())]
-    return h.float()
+    return h.to(torch.promote_types(h.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -170,11 +171,12 @@ def _reading(one: Measured, numbers: Sequence[float]) -> Reading:
     for (name, quantity), value in zip(one.keys, numbers, strict=True):
         if quantity.startswith(CALL):
             calls.setdefault(name, {}).setdefault(int(quantity.removeprefix(CALL)), []).append(value)
-        elif name in where:
-            sums[quantity][:, where[name]] += value, 1
+        elif name in where and not (quantity == "update_ratio_L" and math.isnan(value)):  # of weights that were all 0
+            sums[quantity][:, where[name]] += value if value == value else math.inf, 1  # NaN means "not measured"
     times: dict[str, np.ndarray] = {}
     for name, by_call in calls.items():
         each = np.array([np.mean(by_call[number]) for number in sorted(by_call)])
+        each[np.isnan(each)] = math.inf
         total = float(np.sqrt(np.square(each).sum()))
         sums["backward_norm_L"][:, where[name]] = total, 1
         sums["backward_rms_L"][:, where[name]] = total / max(one.sizes[name], 1) ** 0.5, 1
@@ -199,7 +201,7 @@ def _dead(seen: Sequence[Pass]) -> dict[str, Tensor]:
 
 def gradient_norms(layers: Iterable[Layer]) -> dict[str, Tensor]:
     return {
-        layer.name: norm(_dense(layer.weight.grad), dtype=torch.float32)
+        layer.name: size(_dense(layer.weight.grad))
         for layer in layers
         if layer.weight.grad is not None
     }
@@ -207,11 +209,15 @@ def gradient_norms(layers: Iterable[Layer]) -> dict[str, Tensor]:
 
 def update_ratios(layers: Iterable[Layer], before: Mapping[nn.Parameter, Tensor]) -> dict[str, Tensor]:
     return {
-        layer.name: norm(layer.weight.detach() - before[layer.weight], dtype=torch.float32)
-        / norm(before[layer.weight], dtype=torch.float32)
+        layer.name: size(layer.weight.detach() - before[layer.weight]) / size(before[layer.weight])
         for layer in layers
         if layer.weight in before
     }
+
+
+def size(values: Tensor) -> Tensor:
+    """The Euclidean norm over all elements; of half precision, counted in float32."""
+    return norm(values, dtype=torch.promote_types(values.dtype, torch.float32))
 
 
 def _dense(gradient: Tensor) -> Tensor:

@@ -78,9 +78,9 @@ def growth_over_time(reading: Reading) -> Passage:
     """Of a weight that is used many times in one pass: the largest backward signal over that of the later half."""
     worst = Passage(1.0, ())
     for layer, norms_T in reading.through_time.items():
-        late = norms_T[len(norms_T) // 2 :].max(initial=0.0)
-        if len(norms_T) >= TIME_STEPS and late > 0 and norms_T.max() / late > worst.factor:
-            worst = Passage(float(norms_T.max() / late), (layer,))
+        largest, late = norms_T.max(initial=0.0), norms_T[len(norms_T) // 2 :].max(initial=0.0)
+        if len(norms_T) >= TIME_STEPS and 0 < late < largest and largest > worst.factor * late:
+            worst = Passage(float(largest / late) if np.isfinite(late) else float("inf"), (layer,))
     return worst
 
 
@@ -90,7 +90,7 @@ def left_over_time(reading: Reading) -> Passage:
     for layer, norms_T in reading.through_time.items():
         largest = norms_T.max(initial=0.0)
         early = norms_T[: len(norms_T) // 2].max(initial=0.0)
-        if len(norms_T) >= TIME_STEPS and largest > 0 and early / largest < worst.factor:
+        if len(norms_T) >= TIME_STEPS and np.isfinite(largest) and early < worst.factor * largest:
             worst = Passage(float(early / largest), (layer,))
     return worst
 

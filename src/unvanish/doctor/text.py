@@ -28,7 +28,7 @@ COLUMNS = (
     "saturated",
     "dead",
 )
-SHOWN = 24  # layers; of more, the first and the last, and between them those that a finding names
+SHOWN = 24  # layers; of more, the first and the last
 WIDTH = 100
 BAR, DECADES = 10, 8  # cells, and how many powers of ten they span
 EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -119,10 +119,9 @@ def _table(diagnosis: "Diagnosis") -> Table:
         left = column in ("layer", "backward signal")
         table.add_column(column, justify="left" if left else "right", no_wrap=index > 0, overflow="fold")
     cells = rows(diagnosis.reading)
-    named = {layer for finding in diagnosis.findings for layer in finding.layers}
     skipped = 0
     for index, row in enumerate(cells):
-        if len(cells) <= SHOWN or _is_shown(index, len(cells), row[0] in named):
+        if len(cells) <= SHOWN or index < SHOWN // 2 or index >= len(cells) - SHOWN // 2:
             if skipped:
                 table.add_row(f"… {skipped} more")
                 skipped = 0
@@ -130,10 +129,6 @@ def _table(diagnosis: "Diagnosis") -> Table:
         else:
             skipped += 1
     return table
-
-
-def _is_shown(index: int, count: int, named: bool) -> bool:
-    return index < SHOWN // 2 or index >= count - SHOWN // 2 or (named and index < SHOWN)
 
 
 def _told(finding: Finding, diagnosis: "Diagnosis") -> Iterator[str]:

@@ -76,6 +76,11 @@ class Watch:
     def start(self) -> "Watch":
         if self._hooks:
             raise UnvanishError("this watch has started already")
+        if self.model._compiled_call_impl is not None:
+            raise UnvanishError(
+                f"{type(self.model).__name__} was compiled in place, and with it the hooks that a watch needs: train "
+                "and watch `torch.compile(model)` instead of calling `model.compile()`"
+            )
         self._hooks = [
             self.model.register_forward_pre_hook(lambda *_: self.before_forward(), prepend=True),
             self.model.register_forward_hook(lambda _module, _args, output: self.after_forward(output)),
