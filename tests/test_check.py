@@ -253,7 +253,9 @@ def test_text_and_html_show_the_same_findings(tmp_path: Any) -> None:
 
 def test_of_many_layers_the_first_and_the_last_are_shown() -> None:
     torch.manual_seed(0)
-    diagnosis = uv.check(mlp([nn.ReLU] * 60, he, width=8), [(torch.randn(16, 784), torch.zeros(16).long())] * 3, loss=LOSS)
+    diagnosis = uv.check(
+        mlp([nn.ReLU] * 60, he, width=8), [(torch.randn(16, 784), torch.zeros(16).long())] * 3, loss=LOSS
+    )
     assert "… 37 more" in str(diagnosis)
 
 

@@ -19,7 +19,9 @@ X, Y = torch.randn(20, 32, 16, generator=torch.Generator().manual_seed(0)), torc
 
 def healthy() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(32, 4))
+    return nn.Sequential(
+        nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(inplace=True), nn.Dropout(0.2), nn.Linear(32, 4)
+    )
 
 
 def sigmoids() -> nn.Module:
@@ -46,7 +48,9 @@ def test_the_training_is_the_same_bit_for_bit() -> None:
     optimizer = sgd(watched)
     with uv.watch(watched, optimizer, every=1) as flow:
         loop(watched, optimizer)
-    assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), watched.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(plain.state_dict().values(), watched.state_dict().values(), strict=True)
+    )
     assert flow.steps == 6
     assert not watched._forward_hooks
     assert not watched._forward_pre_hooks
