@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cases import ALL, Case, gaussian, he, mlp, times
-from patients import admit
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 import unvanish as uv
+from cases import ALL, Case, gaussian, he, mlp, times
+from patients import admit
 
 LOSS = functional.cross_entropy
-SLOW = ("ResNet", "transformer", "conv", "×100", "RNN over 392")  # more than a second or two
+SLOW = ("ResNet", "transformer", "conv", "×100", "blank ones")  # more than a second or two
 
 
 def verdict(case: Case, seed: int = 0, scale: float = 1.0) -> uv.Diagnosis:

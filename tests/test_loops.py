@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_watch import LOSS, X, Y, loop, sgd, sigmoids
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import unvanish as uv
+from test_watch import LOSS, X, Y, loop, sgd, sigmoids
 
 FROM_LIBRARIES = pytest.mark.filterwarnings("ignore")  # theirs, not ours
 NAME = "unvanish/backward_rms/0"

@@ -220,16 +220,17 @@ class AttentionOnly(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """An image as a sequence of `steps` pieces; the last state is classified."""
+    """An image as a sequence of `steps` pieces, and so many blank ones; the last state is classified."""
 
-    def __init__(self, cells: nn.RNNBase, steps: int, scale: float = 1.0) -> None:
+    def __init__(self, cells: nn.RNNBase, steps: int, scale: float = 1.0, blank: int = 0) -> None:
         super().__init__()
-        self.steps, self.rnn, self.head = steps, cells, nn.Linear(64, CLASSES)
+        self.steps, self.blank, self.rnn, self.head = steps, blank, cells, nn.Linear(64, CLASSES)
         with torch.no_grad():
             cells.get_parameter("weight_hh_l0").mul_(scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        h_BTD, _ = self.rnn(x.view(len(x), self.steps, -1))
+        x_BTD = functional.pad(x.view(len(x), self.steps, -1), (0, 0, 0, self.blank))
+        h_BTD, _ = self.rnn(x_BTD)
         return self.head(h_BTD[:, -1])
 
 
@@ -347,9 +348,9 @@ OWN = (
     Case("conv ReLU ×20, half of He, SGD .05", "vanishing", lambda: plain_conv(20, R, variance(0.5)), sgd(0.05)),
     Case("softsign ×40, σ_w² = .5, SGD .05", "vanishing", lambda: mlp([nn.Softsign] * 40, variance(0.5)), sgd(0.05)),
     Case(
-        "RNN over 392 steps, SGD .1",
+        "RNN over 28 rows and 60 blank ones, SGD .1",
         "vanishing",
-        lambda: Recurrent(nn.RNN(2, 64, batch_first=True), 392, 0.9),
+        lambda: Recurrent(nn.RNN(28, 64, batch_first=True), 28, blank=60),
         sgd(0.1),
         where=("rnn.weight_hh_l0",),
     ),
@@ -373,7 +374,13 @@ OWN = (
         also=("lr_high",),
     ),
     Case("pixels + 1000, Adam", "input_scale", lambda: mlp([R] * 4, he), adam(1e-3), pixels=lambda x: x + 1000),
-    Case("mean over the batch instead of the tokens", "collapse", BatchMean, adam(1e-3), where=("body.0", "body.2", "head")),
+    Case(
+        "mean over the batch instead of the tokens",
+        "collapse",
+        BatchMean,
+        adam(1e-3),
+        where=("body.0", "body.2", "head"),
+    ),
     Case(
         "ReLU RNN over 98 steps, 4 × its weights, SGD .1",
         "exploding",

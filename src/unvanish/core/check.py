@@ -31,7 +31,7 @@ class Examination:
     learns        whether the network learns as it is: `None` where nobody tried
     learns_at     factors on the learning rate at which it learns, of those that were tried
     tried         whether other rates were tried at all
-    standardised  whether it learns once its inputs have mean 0 and standard deviation 1; `None`: not tried
+    standardised  whether it learns, or its flow is well, once its inputs have mean 0 and standard deviation 1
     diverged      the loss became NaN or infinite, or grew beyond all bounds, in its own training
     cut           layers whose weights want a gradient and get none, though the loss depends on them
     unused        layers whose weights want a gradient, and on which the loss does not depend
@@ -63,9 +63,7 @@ class Examination:
     @property
     def asleep(self) -> bool:
         """Most units of a layer are dead for these inputs, and not for stronger ones: others may wake them."""
-        return (
-            self.stronger is not None and _worst(self.reading.dead_L) >= MOST and _worst(self.stronger.dead_L) < MOST
-        )
+        return self.stronger is not None and _worst(self.reading.dead_L) >= MOST and _worst(self.stronger.dead_L) < MOST
 
 
 def _worst(fractions_L: Array) -> float:

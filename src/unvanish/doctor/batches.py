@@ -1,8 +1,7 @@
 """Batches of whatever shape people's loops have: (input, target) with tensors, tuples or dicts inside."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -38,16 +37,20 @@ def call(model: nn.Module, value: Any) -> Any:
     return model(value)
 
 
-def take(batches: Iterable[Any], count: int, device: torch.device | None) -> list[Batch]:
-    """The first `count` batches, on `device`."""
+def take(batches: Iterable[Any], train: int, held: int, device: torch.device | None) -> list[Batch]:
+    """The first batches, on `device`: so many to train on, and then as many as have `held` samples, one at least."""
     found: list[Batch] = []
-    for item in islice(batches, count):
+    samples = 0
+    for item in batches:
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise UnvanishError(
                 f"each batch must be a pair (input, target); got {_described(item)}. "
                 "Inputs may be tensors, tuples or dicts: yield (inputs, target) from a small generator"
             )
         found.append(Batch(*(mapped(lambda tensor: tensor.to(device), part) for part in item)))
+        samples += found[-1].size if len(found) > train else 0
+        if samples >= held:
+            break
     if not found:
         raise UnvanishError("there are no batches: `batches` was empty, or an iterator that is used up")
     return found
@@ -73,6 +76,29 @@ def shuffled(target: Any, order_B: Tensor) -> Any:
     return mapped(
         lambda tensor: tensor[order_B.to(tensor.device)] if tensor.dim() and len(tensor) == size else tensor, target
     )
+
+
+def joined(values: Sequence[Any]) -> Any:
+    """Batches of one nesting, tensor by tensor behind one another; `None` where they do not fit."""
+    first = values[0]
+    if len(values) == 1:
+        return first
+    if isinstance(first, Tensor):
+        fits = first.dim() > 0 and all(isinstance(v, Tensor) and v.shape[1:] == first.shape[1:] for v in values)
+        return torch.cat(list(values)) if fits else None
+    if isinstance(first, Mapping):
+        items = {key: joined([value[key] for value in values]) for key in first}
+        return (
+            None
+            if any(item is None for item in items.values())
+            else items
+            if type(first) is dict
+            else _like(first, items)
+        )
+    if isinstance(first, tuple | list) and not hasattr(first, "_fields"):
+        parts = [joined(part) for part in zip(*values, strict=True)]
+        return None if any(part is None for part in parts) else type(first)(parts)
+    return first if all(value == first for value in values) else None
 
 
 def _like(value: Mapping, items: dict) -> Any:

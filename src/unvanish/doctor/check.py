@@ -8,6 +8,7 @@
 """
 
 import math
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -29,10 +30,13 @@ from unvanish.doctor.trial import Loss, Trial, attempt
 from unvanish.doctor.untouched import copied, step_by_step, untouched, unwrapped
 from unvanish.doctor.whence import cut_and_unused, first_non_finite
 
-BATCHES = 9  # eight to train on, one to see whether it learns
+TRAINED = 8  # batches to train on
+HELD = 128  # samples to see whether it learns
+FEW = 48  # samples held back that prove nothing where they show nothing
 PASSES = 2
 STEPS = 20
-SECONDS = 2.5  # for one trial; what takes longer is stopped, and is no proof then
+SECONDS, IN_ALL = 2.5, 6.0  # for one trial, and for all; what takes longer is stopped, and is no proof then
+FASTER = 10.0  # times the learning rate: a network that learns then is slow, not sick
 
 CLEAR = 0.9  # a finding as certain as that needs no more trials
 
@@ -51,8 +55,9 @@ def check(
     """Diagnose a model from a few batches, without touching it.
 
     model      any `torch.nn.Module`
-    batches    an iterable of (input, target), such as a `DataLoader`; the first nine are used. Inputs may be
-               tensors, tuples (`model(*input)`) or dicts (`model(**input)`)
+    batches    an iterable of (input, target), such as a `DataLoader`; of its first batches eight are trained on, and
+               as many as have 128 samples are held back. Inputs may be tensors, tuples (`model(*input)`) or dicts
+               (`model(**input)`)
     loss       takes (output, target), gives a scalar
     optimizer  the one that will train the model; without it, plain SGD of several rates stands in, and nothing
                is said about the learning rate
@@ -70,7 +75,7 @@ def check(
     """
     given = unwrapped(model)
     with untouched(given), torch.enable_grad():
-        taken = take(batches, BATCHES, _device(given))
+        taken = take(batches, TRAINED, HELD, _device(given))
         copy, own = copied(given, optimizer)
         if not copy.training:
             copy.train()
@@ -96,20 +101,33 @@ class Bedside:
 
     @property
     def train(self) -> Sequence[Batch]:
-        return self.batches[:-1] if len(self.batches) > 2 else self.batches
+        return self.batches[: self._held_from]
+
+    @property
+    def held(self) -> Sequence[Batch]:
+        return self.batches[self._held_from :]
+
+    @property
+    def _held_from(self) -> int:
+        """Where the batches that are held back begin: half of them, where there are few."""
+        return min(TRAINED, max(1, (len(self.batches) + 1) // 2)) if len(self.batches) > 1 else 0
 
     def attempt(self, *, rate: float = 1.0, steps: int | None = None, inputs: Inputs | None = None) -> Trial:
-        change = (lambda batch: _standardised(batch, inputs)) if inputs else (lambda batch: batch)
+        bed = self.with_inputs(inputs) if inputs else self
         return attempt(
             self.model,
             self.optimizer or torch.optim.SGD([p for p in self.model.parameters() if p.requires_grad], lr=1.0),
-            [change(batch) for batch in self.train],
-            change(self.batches[-1]),
+            bed.train or bed.held,
+            bed.held,
             self.loss,
             steps=self.steps if steps is None else steps,
             seconds=SECONDS,
             rate=rate,
         )
+
+    def with_inputs(self, inputs: Inputs) -> "Bedside":
+        """The same with inputs brought to mean 0 and standard deviation 1."""
+        return replace(self, batches=[_standardised(batch, inputs) for batch in self.batches])
 
 
 def _examine(bed: Bedside) -> tuple[Examination, int]:
@@ -127,13 +145,14 @@ def _examine(bed: Bedside) -> tuple[Examination, int]:
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     with step_by_step() if recurrent else nullcontext():
         passes, gradients = _passes(bed, names)
+    model.zero_grad()
     cut, unused = cut_and_unused(model, bed.batches[0], bed.loss, names)
     model.zero_grad()
     own = bed.attempt(steps=bed.steps if bed.optimizer else 1)
     examination = Examination(
         reading(passes, gradients, _named(own, model, names) if bed.optimizer else {}),
         stronger=_stronger(bed, names),
-        learns=None if bed.optimizer is None or not own.whole else own.learned,
+        learns=_learns(bed, own),
         diverged=own.diverged,
         cut=cut,
         unused=unused,
@@ -141,9 +160,19 @@ def _examine(bed: Bedside) -> tuple[Examination, int]:
         non_finite=_layer_without_finite_gradient(passes),
         inputs=inputs,
     )
-    if examination.learns or (bed.optimizer is not None and not own.whole) or _is_clear(examination):
+    if bed.optimizer and (examination.learns or not own.whole or _is_clear(examination)):
         return examination, own.steps
     return _with_other_trials(bed, examination, own)
+
+
+def _learns(bed: Bedside, own: Trial) -> bool | None:
+    """Whether it learned; `None` where there was no time, or too few samples to be sure that it did not."""
+    if bed.optimizer is None:
+        return None
+    if own.learned or own.diverged:
+        return own.learned
+    enough = own.whole and sum(batch.size for batch in bed.held) >= FEW
+    return False if enough else None
 
 
 def _is_clear(examination: Examination) -> bool:
@@ -154,24 +183,49 @@ def _is_clear(examination: Examination) -> bool:
 
 def _with_other_trials(bed: Bedside, examination: Examination, own: Trial) -> tuple[Examination, int]:
     """Does it learn from inputs of a usual scale? At another learning rate?"""
-    steps, inputs = own.steps, examination.inputs
-    if bed.optimizer and inputs and unusual(inputs):
-        usual = bed.attempt(inputs=inputs)
+    until, steps, inputs = time.perf_counter() + IN_ALL - SECONDS, own.steps, examination.inputs
+    if inputs and unusual(inputs):
+        usual = bed.attempt(inputs=inputs, steps=bed.steps if bed.optimizer else 1)
         steps += usual.steps
-        examination = replace(examination, standardised=usual.learned)
-        if usual.learned:
+        examination = replace(examination, standardised=usual.learned or _is_relieved(bed, examination, inputs))
+        if examination.standardised:
             return examination, steps
-    helps, whole, size = [], True, _size(own)
-    for target in STEP_SIZES if size else ():
-        trial = bed.attempt(rate=target / size)
+    helps: list[float] = []
+    tried = whole = True
+    for rate in _rates(bed, own):
+        if time.perf_counter() > until:
+            whole = False
+            break
+        trial = bed.attempt(rate=rate)
         steps += trial.steps
         whole = whole and trial.whole
         if trial.learned:
             helps.append(trial.rate)
             break
+    else:
+        tried = own.diverged or bool(_rates(bed, own))
     if bed.optimizer is None:  # plain SGD stands in, so nothing can be said about its rate
-        return replace(examination, learns=bool(helps) or (False if whole else None), tried=True), steps
-    return replace(examination, learns_at=tuple(helps), tried=whole), steps
+        learns = True if helps else False if whole and tried and sum(b.size for b in bed.held) >= FEW else None
+        return replace(examination, learns=learns, tried=tried), steps
+    return replace(examination, learns_at=tuple(helps), tried=tried and whole), steps
+
+
+def _rates(bed: Bedside, own: Trial) -> list[float]:
+    """Factors on the learning rate: a faster one, and those with a first step of a usual size."""
+    size = _size(own)
+    faster = [FASTER] if bed.optimizer and not own.diverged else []
+    return faster + [target / size for target in STEP_SIZES if size > 0]
+
+
+def _is_relieved(bed: Bedside, examination: Examination, inputs: Inputs) -> bool:
+    """Whether what is ill in the flow is well with inputs of a usual scale, measured anew."""
+    flow = ("vanishing", "collapse", "exploding", "dead", "saturated")
+    before = {one.kind for one in diagnose(replace(examination, learns=False), title="").findings if one.kind in flow}
+    passes, _ = _passes(bed.with_inputs(inputs), names_of(bed.model))
+    bed.model.zero_grad()
+    anew = replace(examination, reading=reading(passes), stronger=None, learns=False)
+    after = {one.kind for one in diagnose(anew, title="").findings if one.kind in flow}
+    return bool(before) and not after
 
 
 def _size(trial: Trial) -> float:

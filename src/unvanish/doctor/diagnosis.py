@@ -24,6 +24,7 @@ class Diagnosis:
     reading    what was measured of every layer
     learns     whether it learned in the trial; `None` where there was none, or too short a one
     steps      how many optimizer steps were taken on copies
+    learns_at  factors on the learning rate at which it learns, where it does not learn as it is
     """
 
     title: str
@@ -31,6 +32,7 @@ class Diagnosis:
     reading: Reading
     learns: bool | None = None
     steps: int = 0
+    learns_at: tuple[float, ...] = ()
 
     @property
     def sick(self) -> bool:
@@ -86,7 +88,7 @@ class Diagnosis:
 def diagnose(examination: Examination, *, title: str, steps: int = 0) -> Diagnosis:
     """Ask every check."""
     found = [finding for check in ALL if (finding := check.examine(examination)) is not None]
-    return Diagnosis(title, ordered(found), examination.reading, examination.learns, steps)
+    return Diagnosis(title, ordered(found), examination.reading, examination.learns, steps, examination.learns_at)
 
 
 def _finite(value: float) -> float | None:

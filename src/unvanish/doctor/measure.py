@@ -200,11 +200,7 @@ def _dead(seen: Sequence[Pass]) -> dict[str, Tensor]:
 
 
 def gradient_norms(layers: Iterable[Layer]) -> dict[str, Tensor]:
-    return {
-        layer.name: size(_dense(layer.weight.grad))
-        for layer in layers
-        if layer.weight.grad is not None
-    }
+    return {layer.name: size(_dense(layer.weight.grad)) for layer in layers if layer.weight.grad is not None}
 
 
 def update_ratios(layers: Iterable[Layer], before: Mapping[nn.Parameter, Tensor]) -> dict[str, Tensor]:

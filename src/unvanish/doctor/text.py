@@ -55,6 +55,11 @@ def verdict(diagnosis: "Diagnosis") -> Iterator[str]:
             yield f"{diagnosis.title} is sick."
     elif diagnosis.learns:
         yield f"{diagnosis.title} is healthy: it learned in {tried}."
+    elif diagnosis.learns_at:
+        yield (
+            f"{diagnosis.title} is slow, not sick: in {tried} it learned at {number(diagnosis.learns_at[0])} times its "
+            "learning rate, and not yet as it is."
+        )
     elif diagnosis.learns is False:
         yield (
             f"Not sure: {diagnosis.title} did not learn in {tried}, but nothing that was measured tells why. "

@@ -20,13 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unvanish.doctor.batches import Batch, shuffled
+from unvanish.doctor.batches import Batch, joined, shuffled
 from unvanish.doctor.untouched import copied
 
 Loss = Callable[[Any, Any], Tensor]
 
 SHUFFLES = 12
-LOOKS = (5, 10)  # steps after which it is asked whether the network has learned already
+LEAST = 0.02
+LOOKS = 5  # steps between two looks whether the network has learned already; two in a row must find so
 ENOUGH = 10  # fewer steps prove nothing
 
 
@@ -37,10 +38,14 @@ class Gap:
     relative: float
     spreads: float
 
-    @property
-    def learned(self) -> bool:
-        """A fiftieth of the loss, and far outside of chance: networks that learn soon reach 10 spreads and more."""
-        return self.relative >= 0.02 and self.spreads >= 6
+    def learned(self, before: "Gap") -> bool:
+        """A fiftieth of the loss, and far outside of chance: networks that learn soon reach 10 spreads and more.
+
+        Some of it may be there by chance `before` the first step, where outputs happen to cluster by class; a
+        network that was trained already has more than that.
+        """
+        grown = self.relative - before.relative >= LEAST or before.relative >= 10 * LEAST
+        return grown and self.relative >= LEAST and self.spreads >= 6
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class Trial:
     rate     what the optimizer's learning rates were multiplied by
     steps    how many were taken
     losses   before each step
-    gap      after them
-    updates  ‖ΔW‖/‖W‖ of the first step, by weight
+    before, gap   at first, and after the steps
+    updates  ‖ΔW‖/‖W‖ of the first step, by weight; where that moved nothing, of the second
     whole    whether there was time for all the steps that were asked for, or for enough of them
     model    the copy that was trained
     """
@@ -59,6 +64,7 @@ class Trial:
     rate: float
     steps: int
     losses: tuple[float, ...]
+    before: Gap
     gap: Gap
     updates: dict[int, float]
     whole: bool
@@ -70,26 +76,27 @@ class Trial:
 
     @property
     def learned(self) -> bool:
-        return math.isfinite(self.losses[-1]) and self.gap.learned
+        return math.isfinite(self.losses[-1]) and self.gap.learned(self.before)
 
 
-def gap(model: nn.Module, batch: Batch, loss: Loss) -> Gap:
-    """The gap on a batch. Where no target can be shuffled, or the loss ignores it, it is unknown (NaN)."""
+def gap(model: nn.Module, batches: Sequence[Batch], loss: Loss) -> Gap:
+    """The gap over some batches that were held back, joined: it takes a hundred samples to be sure."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        output = batch.output_of(model)
-        own = loss(output, batch.target).item()
+        outputs, targets = [one.output_of(model) for one in batches], [one.target for one in batches]
+        output, target, size = joined(outputs), joined(targets), sum(one.size for one in batches)
+        if output is None or target is None:  # of different shapes
+            output, target, size = outputs[0], targets[0], batches[0].size
+        own = loss(output, target).item()
         others = [
-            loss(output, shuffled(batch.target, torch.randperm(batch.size, generator=generator))).item()
-            for _ in range(SHUFFLES)
+            loss(output, shuffled(target, torch.randperm(size, generator=generator))).item() for _ in range(SHUFFLES)
         ]
     mean = sum(others) / SHUFFLES
-    if not math.isfinite(own + mean):
+    if not math.isfinite(own + mean) or mean == 0:
         return Gap(0.0, 0.0)
     spread = math.sqrt(sum((other - mean) ** 2 for other in others) / (SHUFFLES - 1))
-    if mean == 0 or (spread <= 1e-7 * abs(mean) and abs(mean - own) <= 1e-6 * abs(mean)):
-        # all outputs are the same to within rounding; or the targets are
-        return Gap(0.0, 0.0)
+    if spread <= 1e-7 * abs(mean) and abs(mean - own) <= 1e-6 * abs(mean):
+        return Gap(0.0, 0.0)  # all outputs are the same to within rounding; or the targets are
     return Gap((mean - own) / abs(mean), (mean - own) / max(spread, 1e-12 * abs(mean)))
 
 
@@ -97,7 +104,7 @@ def attempt(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     batches: Sequence[Batch],
-    held: Batch,
+    held: Sequence[Batch],
     loss: Loss,
     *,
     steps: int,
@@ -109,29 +116,38 @@ def attempt(
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * rate
     began, losses, updates = time.perf_counter(), [], {}
-    seen, taken, whole = Gap(0.0, 0.0), 0, True
+    before = seen = gap(model, held, loss)
+    taken, whole = 0, True
     for step in range(steps):
         batch = batches[step % len(batches)]
-        before = {} if step else {index: p.detach().clone() for index, p in enumerate(model.parameters())}
+        still = not any(updates.values())
+        weights = {index: p.detach().clone() for index, p in enumerate(model.parameters())} if still else {}
         optimizer.zero_grad()
         value = loss(batch.output_of(model), batch.target)
         losses.append(value.item())
         if not math.isfinite(losses[-1]):
-            return Trial(rate, taken, tuple(losses), Gap(0.0, 0.0), updates, True, model)
+            return Trial(rate, taken, tuple(losses), before, Gap(0.0, 0.0), updates, True, model)
         value.backward()
         optimizer.step()
         taken += 1
-        for index, p in enumerate(model.parameters()):
-            if index in before and p.requires_grad and p.dim() > 1:
-                size = float(before[index].norm())
-                updates[index] = float((p.detach() - before[index]).norm()) / size if size > 0 else math.nan
-        if taken in LOOKS or taken == steps:
-            seen = gap(model, held, loss)
-            if seen.learned:
+        if weights:
+            updates = _ratios(model, weights)
+        if taken % LOOKS == 0 or taken == steps:
+            last, seen = seen, gap(model, held, loss)
+            if seen.learned(before) and last.learned(before):
                 break
         if time.perf_counter() - began > seconds and taken >= 3:
             whole = taken >= ENOUGH or losses[-1] > 10 * abs(losses[0])
+            seen = gap(model, held, loss)
             break
-    if taken and not seen.learned:
-        seen = gap(model, held, loss)
-    return Trial(rate, taken, tuple(losses), seen, updates, whole, model)
+    return Trial(rate, taken, tuple(losses), before, seen, updates, whole, model)
+
+
+def _ratios(model: nn.Module, before: dict[int, Tensor]) -> dict[int, float]:
+    """‖ΔW‖/‖W‖ by weight; a weight that was all 0 has none."""
+    ratios = {}
+    for index, p in enumerate(model.parameters()):
+        size = float(before[index].norm()) if p.requires_grad and p.dim() > 1 else 0.0
+        if size > 0:
+            ratios[index] = float((p.detach() - before[index]).norm()) / size
+    return ratios

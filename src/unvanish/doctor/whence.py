@@ -17,6 +17,7 @@ def cut_and_unused(
 
     Asked by changing the weight: if that changes the loss, something cuts the graph between them.
     """
+    _gradient_of(model, batch, loss)
     missing = [p for p in model.parameters() if p.requires_grad and p.grad is None and p.numel()]
     if not missing:
         return (), ()
@@ -31,6 +32,13 @@ def cut_and_unused(
             parameter.copy_(kept)
             (cut if changed != usual else unused)[names[id(parameter)]] = None
     return tuple(cut), tuple(name for name in unused if name not in cut)
+
+
+def _gradient_of(model: nn.Module, batch: Batch, loss: Any) -> None:
+    """Of this batch alone: with another, other parts of a network may take part."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        loss(batch.output_of(model), batch.target).backward()
 
 
 def _loss(model: nn.Module, batch: Batch, loss: Any) -> float:

@@ -41,8 +41,9 @@ class Collapse(Check):
         reading = seen.reading
         with np.errstate(invalid="ignore", divide="ignore"):
             contrast_L = reading.spread_L / reading.activation_rms_L
-        known = [index for index, contrast in enumerate(contrast_L) if np.isfinite(contrast)]
-        if seen.learns or not known:
+        hidden = range(max(1, len(reading) - 1))  # what the last layer gives may be all offset
+        known = [index for index in hidden if len(reading) and np.isfinite(contrast_L[index])]
+        if seen.learns or seen.learns_at or not known:
             return None
         last = contrast_L[known[-1]]
         if last >= (CONTRAST if seen.learns is False else NO_TRIAL):

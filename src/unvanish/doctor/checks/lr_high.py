@@ -2,6 +2,7 @@
 
 What it measures: a trial of some steps as it is, in which the network does not learn, and the same with smaller
 rates, at one of which it does.
+A loss that diverges tells it as well, if less surely.
 Why it is bad: each step overshoots: the loss grows, or units die of the first steps and nothing learns after.
 Known problems: a schedule that warms up starts with a small rate; check it with the rate that it reaches.
 Remedies: the rate at which the trial learned; warm-up; gradient clipping.
@@ -26,8 +27,10 @@ class LearningRateHigh(Check):
 
     def examine(self, seen: Examination) -> Finding | None:
         smaller = [rate for rate in seen.learns_at if rate < 1]
-        if seen.learns is not False or not smaller:
+        if seen.learns is not False or not (smaller or seen.diverged):
             return None
+        if not smaller:
+            return self.finding("the loss diverges within a few steps, though it was finite at first", certainty=0.6)
         rate = max(smaller)
         return self.finding(
             f"the network learns with {_of(rate)} of this learning rate, and not with the whole"

@@ -6,7 +6,8 @@ time step, the same over time. A network that learns nevertheless, in the trial,
 Why it is bad: with a factor f a layer, the first of L layers learns f^(L−1) times slower than the last; below
 about 1e-7 its updates are lost in the rounding of float32.
 Known problems: a network may learn for a while with its last layers alone. A recurrent net whose answer depends
-on the last steps only loses nothing by it. Frozen layers have no signal and are no finding.
+on the last steps only loses nothing by it, so over time we are sure only where it learns at no rate. Frozen layers
+have no signal and are no finding.
 Remedies: critical initialisation, an activation that does not saturate, normalisation, skip connections;
 over time, gates (LSTM, GRU) or an orthogonal recurrent weight.
 References: Hochreiter 1991; Bengio, Simard & Frasconi 1994; Glorot & Bengio 2010; He et al. 2015;
@@ -20,8 +21,9 @@ from unvanish.core.check import Check, Examination
 from unvanish.core.finding import Finding
 from unvanish.doctor.profile import backward_loss, left_over_time, typical_factor
 
-SMALL = 0.02  # with a trial that fails at every rate, this much is enough
-TINY = 1e-3  # with a trial that fails as it is
+SMALL = 0.02  # if trials fail at every rate, this much is enough
+TINY = 1e-3  # if a trial fails as it is
+HOPELESS = 1e-6  # so little that no other rate needs to be tried
 NO_TRIAL = 1e-4  # healthy ReLU networks of ten layers come down to 3e-4
 
 
@@ -41,11 +43,10 @@ class Vanishing(Check):
     )
 
     def examine(self, seen: Examination) -> Finding | None:
-        loss, over_time = backward_loss(seen.reading), left_over_time(seen.reading)
-        limit = _limit(seen)
-        if seen.learns:
+        if seen.learns or seen.learns_at:  # a network that learns, if only with larger steps, gets enough of a signal
             return None
-        if loss.layers and loss.factor < limit:
+        loss, over_time = backward_loss(seen.reading), left_over_time(seen.reading)
+        if loss.layers and loss.factor < _limit(seen):
             factor = typical_factor(seen.reading, loss.layers)
             return self.finding(
                 f"of the backward signal {_share(loss.factor)} is left below layer {loss.layers[0]}: "
@@ -55,12 +56,12 @@ class Vanishing(Check):
                 signal_left=loss.factor,
                 factor_per_layer=factor,
             )
-        if over_time.layers and over_time.factor < limit:
+        if seen.learns is False and over_time.layers and over_time.factor < SMALL:
             return self.finding(
                 f"over the uses of {over_time.layers[0]} in one pass, {_share(over_time.factor)} of the backward "
                 "signal reaches the first half: what came early cannot be learned",
                 layers=over_time.layers,
-                certainty=_certainty(seen, over_time.factor),
+                certainty=(0.95 if over_time.factor < TINY else 0.7) if seen.hopeless else 0.45,
                 signal_left=over_time.factor,
             )
         return None
@@ -77,7 +78,9 @@ def _certainty(seen: Examination, left: float) -> float:
         return 0.45
     if seen.learns is None:
         return 0.7 if left < NO_TRIAL / 100 else 0.55
-    return 0.95 if left < TINY else 0.8
+    if seen.hopeless:
+        return 0.95 if left < TINY else 0.8
+    return 0.95 if left < HOPELESS else 0.85
 
 
 def _share(left: float) -> str:
