@@ -29,9 +29,11 @@ class Examination:
     reading       what was measured of every layer
     stronger      the same, forward only, for inputs three times as strong
     learns        whether the network learns as it is: `None` where nobody tried
+    trained       it had learned already, before the first step
     learns_at     factors on the learning rate at which it learns, of those that were tried
     tried         whether other rates were tried at all
-    standardised  whether it learns, or its flow is well, once its inputs have mean 0 and standard deviation 1
+    standardised  whether it learns (twice as well, if it learns as it is), or its flow is well, once its inputs have
+                  mean 0 and standard deviation 1
     diverged      the loss became NaN or infinite, or grew beyond all bounds, in its own training
     cut           layers whose weights want a gradient and get none, though the loss depends on them
     unused        layers whose weights want a gradient, and on which the loss does not depend
@@ -44,6 +46,7 @@ class Examination:
     reading: Reading
     stronger: Reading | None = None
     learns: bool | None = None
+    trained: bool = False
     learns_at: tuple[float, ...] = ()
     tried: bool = False
     standardised: bool | None = None

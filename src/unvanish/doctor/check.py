@@ -36,6 +36,7 @@ FEW = 48  # samples held back that prove nothing where they show nothing
 PASSES = 2
 STEPS = 20
 SECONDS, IN_ALL = 2.5, 6.0  # for one trial, and for all; what takes longer is stopped, and is no proof then
+ENOUGH_RATES = 2  # at which it does not learn either, to say that it learns at none
 FASTER = 10.0  # times the learning rate: a network that learns then is slow, not sick
 
 CLEAR = 0.9  # a finding as certain as that needs no more trials
@@ -153,6 +154,7 @@ def _examine(bed: Bedside) -> tuple[Examination, int]:
         reading(passes, gradients, _named(own, model, names) if bed.optimizer else {}),
         stronger=_stronger(bed, names),
         learns=_learns(bed, own),
+        trained=own.had_learned,
         diverged=own.diverged,
         cut=cut,
         unused=unused,
@@ -160,6 +162,10 @@ def _examine(bed: Bedside) -> tuple[Examination, int]:
         non_finite=_layer_without_finite_gradient(passes),
         inputs=inputs,
     )
+    if examination.learns and inputs and unusual(inputs) and not own.had_learned:
+        usual = bed.attempt(inputs=inputs, steps=own.steps)
+        better = usual.learned and usual.gap.relative >= 2 * own.gap.relative
+        return replace(examination, standardised=better), own.steps + usual.steps
     if bed.optimizer and (examination.learns or not own.whole or _is_clear(examination)):
         return examination, own.steps
     return _with_other_trials(bed, examination, own)
@@ -190,24 +196,17 @@ def _with_other_trials(bed: Bedside, examination: Examination, own: Trial) -> tu
         examination = replace(examination, standardised=usual.learned or _is_relieved(bed, examination, inputs))
         if examination.standardised:
             return examination, steps
-    helps: list[float] = []
-    tried = whole = True
+    trials: list[Trial] = []
     for rate in _rates(bed, own):
-        if time.perf_counter() > until:
-            whole = False
-            break
-        trial = bed.attempt(rate=rate)
-        steps += trial.steps
-        whole = whole and trial.whole
-        if trial.learned:
-            helps.append(trial.rate)
-            break
-    else:
-        tried = own.diverged or bool(_rates(bed, own))
+        if time.perf_counter() < until and not any(trial.learned for trial in trials):
+            trials.append(bed.attempt(rate=rate))
+    steps += sum(trial.steps for trial in trials)
+    helps = tuple(trial.rate for trial in trials if trial.learned)
+    tried = sum(trial.whole for trial in trials) >= ENOUGH_RATES
     if bed.optimizer is None:  # plain SGD stands in, so nothing can be said about its rate
-        learns = True if helps else False if whole and tried and sum(b.size for b in bed.held) >= FEW else None
-        return replace(examination, learns=learns, tried=tried), steps
-    return replace(examination, learns_at=tuple(helps), tried=tried and whole), steps
+        proof = tried and sum(batch.size for batch in bed.held) >= FEW
+        return replace(examination, learns=True if helps else False if proof else None, tried=tried), steps
+    return replace(examination, learns_at=helps, tried=tried), steps
 
 
 def _rates(bed: Bedside, own: Trial) -> list[float]:

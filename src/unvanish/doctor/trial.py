@@ -38,13 +38,18 @@ class Gap:
     relative: float
     spreads: float
 
+    @property
+    def plain(self) -> bool:
+        """More than there can be by chance before the first step."""
+        return self.relative >= 10 * LEAST and self.spreads >= 6
+
     def learned(self, before: "Gap") -> bool:
         """A fiftieth of the loss, and far outside of chance: networks that learn soon reach 10 spreads and more.
 
         Some of it may be there by chance `before` the first step, where outputs happen to cluster by class; a
         network that was trained already has more than that.
         """
-        grown = self.relative - before.relative >= LEAST or before.relative >= 10 * LEAST
+        grown = self.relative - before.relative >= LEAST or before.plain
         return grown and self.relative >= LEAST and self.spreads >= 6
 
 
@@ -73,6 +78,10 @@ class Trial:
     @property
     def diverged(self) -> bool:
         return not all(map(math.isfinite, self.losses)) or self.losses[-1] > 10 * abs(self.losses[0])
+
+    @property
+    def had_learned(self) -> bool:
+        return self.before.plain
 
     @property
     def learned(self) -> bool:

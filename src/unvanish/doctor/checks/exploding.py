@@ -19,6 +19,7 @@ from unvanish.doctor.profile import backward_growth, forward_growth, growth_over
 LARGE = 1000.0
 HUGE = 1e4  # so much that it is the cause even where some learning rate gets along with it
 NO_TRIAL = 1e5
+BEYOND = 1e6  # so much that it is an illness even where the trial learns something for a while
 
 
 @final
@@ -39,7 +40,7 @@ class Exploding(Check):
         backward, forward = backward_growth(seen.reading), forward_growth(seen.reading)
         over_time = growth_over_time(seen.reading)
         worst = max((backward, forward, over_time), key=lambda passage: passage.factor)
-        if seen.learns or worst.factor < _limit(seen):
+        if worst.factor < _limit(seen):
             return None
         if worst is backward:
             what = f"the backward signal grows {_times(worst.factor)} on its way to the first layers"
@@ -50,13 +51,15 @@ class Exploding(Check):
         return self.finding(
             what,
             layers=worst.layers if worst is over_time else backward.layers or forward.layers,
-            certainty=0.6 if seen.learns is None else 0.95 if worst.factor >= HUGE else 0.8,
+            certainty=0.95 if seen.learns is False and worst.factor >= HUGE else 0.8 if seen.learns is False else 0.6,
             backward_growth=backward.factor,
             forward_growth=forward.factor,
         )
 
 
 def _limit(seen: Examination) -> float:
+    if seen.learns:
+        return BEYOND
     if seen.learns is None:
         return NO_TRIAL
     return HUGE if seen.learns_at else LARGE

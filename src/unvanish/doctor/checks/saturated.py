@@ -18,6 +18,7 @@ from unvanish.core.finding import Finding
 
 MOST = 0.65
 NO_TRIAL = 0.9
+THROUGHOUT = 0.85  # in every layer; then it is an illness even where the trial learns something for a while
 
 
 @final
@@ -36,7 +37,9 @@ class Saturated(Check):
     def examine(self, seen: Examination) -> Finding | None:
         saturated_L = np.nan_to_num(seen.reading.saturated_L, nan=0.0)
         worst = saturated_L.max(initial=0.0)
-        if seen.learns or worst < (MOST if seen.learns is False else NO_TRIAL):
+        if seen.learns and (seen.trained or not np.nanmin(seen.reading.saturated_L, initial=1.0) >= THROUGHOUT):
+            return None
+        if worst < (MOST if seen.learns is False else NO_TRIAL):
             return None
         layers = [name for name, share in zip(seen.reading.layers, saturated_L, strict=True) if share >= MOST]
         return self.finding(
