@@ -36,7 +36,6 @@ FEW = 48  # samples held back that prove nothing where they show nothing
 PASSES = 2
 STEPS = 20
 SECONDS, IN_ALL = 2.5, 6.0  # for one trial, and for all; what takes longer is stopped, and is no proof then
-ENOUGH_RATES = 2  # at which it does not learn either, to say that it learns at none
 FASTER = 10.0  # times the learning rate: a network that learns then is slow, not sick
 
 CLEAR = 0.9  # a finding as certain as that needs no more trials
@@ -202,7 +201,7 @@ def _with_other_trials(bed: Bedside, examination: Examination, own: Trial) -> tu
             trials.append(bed.attempt(rate=rate))
     steps += sum(trial.steps for trial in trials)
     helps = tuple(trial.rate for trial in trials if trial.learned)
-    tried = sum(trial.whole for trial in trials) >= ENOUGH_RATES
+    tried = any(trial.whole for trial in trials)  # ten times its own rate comes first, and tells most
     if bed.optimizer is None:  # plain SGD stands in, so nothing can be said about its rate
         proof = tried and sum(batch.size for batch in bed.held) >= FEW
         return replace(examination, learns=True if helps else False if proof else None, tried=tried), steps
