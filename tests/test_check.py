@@ -56,13 +56,12 @@ FEW = [case for case in ALL if "sigmoid ×5" in case.name or "detach" in case.na
     "case", [pytest.param(case, id=case.name, marks=[] if case in FEW else [pytest.mark.slow]) for case in ALL]
 )
 def test_no_verdict_about_the_flow_changes_with_the_scale_of_the_loss(case: Case, scale: float) -> None:
-    plain = isinstance(case.optimizer([nn.Parameter(torch.zeros(1))]), torch.optim.SGD)
     found = kind(verdict(case, scale=scale))
-    rates = ("lr_high", "lr_low")
-    if plain:  # with it, a multiple of the loss is a multiple of the learning rate
-        assert found in (case.truth, *case.also, *(rates if case.truth in (None, *rates, "input_scale") else ()))
-    else:
-        assert found in (case.truth, *case.also)
+    plain = isinstance(case.optimizer([nn.Parameter(torch.zeros(1))]), torch.optim.SGD)
+    # With plain SGD a multiple of the loss is a multiple of the learning rate; Adam loses sight of 1e-12 of it.
+    rates = (None, "lr_high", "lr_low") if plain or "1e-6" in case.name else ()
+    about_the_flow = case.truth not in (None, "lr_high", "lr_low", "input_scale")
+    assert found in (case.truth, *case.also, *(() if about_the_flow else rates))
 
 
 class Everything(nn.Module):

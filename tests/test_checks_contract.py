@@ -55,7 +55,7 @@ def test_codes_are_different_and_every_kind_has_one_check() -> None:
 @pytest.mark.parametrize("check", ALL, ids=lambda check: check.code)
 @pytest.mark.parametrize("learns", [True, False, None])
 def test_a_healthy_reading_is_no_finding(check: Check, learns: bool | None) -> None:
-    seen = Examination(reading(), learns=learns, inputs=Inputs(0.0, 1.0, 1.0), tried=learns is False)
+    seen = Examination(reading(), learns=learns, inputs=Inputs(0.0, 1.0, 1.0), exhausted=learns is False)
     assert check.examine(seen) is None
 
 
@@ -63,7 +63,7 @@ def test_a_healthy_reading_is_no_finding(check: Check, learns: bool | None) -> N
 def test_a_reading_of_nothing_and_of_one_layer_is_no_finding(check: Check) -> None:
     for layers in (0, 1):
         nothing = reading(layers, **{name: [float("nan")] * layers for name in QUANTITIES})
-        assert check.examine(Examination(nothing, learns=False, tried=True)) is None
+        assert check.examine(Examination(nothing, learns=False, tried=True, exhausted=True)) is None
 
 
 number = st.floats(0, 1e12, allow_subnormal=False) | st.just(float("nan")) | st.just(float("inf")) | st.just(0.0)
@@ -77,6 +77,7 @@ def test_no_reading_breaks_a_check(data: st.DataObject) -> None:
         reading(5, **columns),
         learns=data.draw(st.sampled_from([True, False, None])),
         tried=data.draw(st.booleans()),
+        exhausted=data.draw(st.booleans()),
         learns_at=data.draw(st.sampled_from([(), (0.01,), (1000.0,)])),
     )
     found = [finding for check in ALL if (finding := check.examine(seen)) is not None]
@@ -88,7 +89,7 @@ def test_no_reading_breaks_a_check(data: st.DataObject) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.floats(1e-12, 1e12), st.lists(st.floats(1e-20, 1e6), min_size=6, max_size=6), st.booleans())
 def test_a_multiple_of_the_loss_changes_nothing(scale: float, signal: list[float], learns: bool) -> None:
-    one = Examination(reading(backward_norm_L=signal), learns=learns, tried=True)
+    one = Examination(reading(backward_norm_L=signal), learns=learns, exhausted=True)
     other = replace(one, reading=reading(backward_norm_L=[scale * value for value in signal]))
     for check in ALL:
         a, b = check.examine(one), check.examine(other)

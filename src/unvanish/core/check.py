@@ -31,7 +31,7 @@ class Examination:
     learns        whether the network learns as it is: `None` where nobody tried
     trained       it had learned already, before the first step
     learns_at     factors on the learning rate at which it learns, of those that were tried
-    tried         whether other rates were tried at all
+    tried         whether other rates were tried at all; `exhausted`: all that were to be tried
     standardised  whether it learns (twice as well, if it learns as it is), or its flow is well, once its inputs have
                   mean 0 and standard deviation 1
     diverged      the loss became NaN or infinite, or grew beyond all bounds, in its own training
@@ -49,6 +49,7 @@ class Examination:
     trained: bool = False
     learns_at: tuple[float, ...] = ()
     tried: bool = False
+    exhausted: bool = False
     standardised: bool | None = None
     diverged: bool = False
     cut: tuple[str, ...] = ()
@@ -60,8 +61,8 @@ class Examination:
 
     @property
     def hopeless(self) -> bool:
-        """It does not learn, and would not at any other rate that was tried."""
-        return self.learns is False and self.tried and not self.learns_at
+        """It does not learn, and would not at any other rate."""
+        return self.learns is False and self.exhausted and not self.learns_at
 
     @property
     def asleep(self) -> bool:

@@ -42,6 +42,7 @@ CLEAR = 0.9  # a finding as certain as that needs no more trials
 
 # Relative sizes of the first step ‖ΔW‖/‖W‖ that trials at other rates begin with.
 STEP_SIZES = (1e-2, 1e-3, 1e-1, 1e-4)
+IN_THE_DARK = (1e4, 1e8, 1e12)  # factors, where a step is lost in the rounding of the weights
 
 
 def check(
@@ -195,24 +196,25 @@ def _with_other_trials(bed: Bedside, examination: Examination, own: Trial) -> tu
         examination = replace(examination, standardised=usual.learned or _is_relieved(bed, examination, inputs))
         if examination.standardised:
             return examination, steps
-    trials: list[Trial] = []
-    for rate in _rates(bed, own):
+    rates, trials = _rates(bed, own), list[Trial]()
+    for rate in rates:
         if time.perf_counter() < until and not any(trial.learned for trial in trials):
             trials.append(bed.attempt(rate=rate))
     steps += sum(trial.steps for trial in trials)
     helps = tuple(trial.rate for trial in trials if trial.learned)
-    tried = any(trial.whole for trial in trials)  # ten times its own rate comes first, and tells most
+    exhausted = len(trials) == len(rates) and all(trial.whole for trial in trials)
+    examination = replace(examination, tried=any(trial.whole for trial in trials), exhausted=exhausted)
     if bed.optimizer is None:  # plain SGD stands in, so nothing can be said about its rate
-        proof = tried and sum(batch.size for batch in bed.held) >= FEW
-        return replace(examination, learns=True if helps else False if proof else None, tried=tried), steps
-    return replace(examination, learns_at=helps, tried=tried), steps
+        proof = examination.tried and sum(batch.size for batch in bed.held) >= FEW
+        return replace(examination, learns=True if helps else False if proof else None), steps
+    return replace(examination, learns_at=helps), steps
 
 
 def _rates(bed: Bedside, own: Trial) -> list[float]:
-    """Factors on the learning rate: a faster one, and those with a first step of a usual size."""
+    """Factors on the learning rate: a faster one, which tells most; and those with a first step of a usual size."""
     size = _size(own)
     faster = [FASTER] if bed.optimizer and not own.diverged else []
-    return faster + [target / size for target in STEP_SIZES if size > 0]
+    return faster + ([target / size for target in STEP_SIZES] if size > 0 else list(IN_THE_DARK))
 
 
 def _is_relieved(bed: Bedside, examination: Examination, inputs: Inputs) -> bool:

@@ -13,13 +13,15 @@ its inputs apart, and it comes with its own uncertainty, the spread over shuffle
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from unvanish.core.structure import DROPOUTS
 from unvanish.doctor.batches import Batch, joined, shuffled
 from unvanish.doctor.untouched import copied
 
@@ -91,7 +93,7 @@ class Trial:
 def gap(model: nn.Module, batches: Sequence[Batch], loss: Loss) -> Gap:
     """The gap over some batches that were held back, joined: it takes a hundred samples to be sure."""
     generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
+    with torch.no_grad(), _without_dropout(model):
         outputs, targets = [one.output_of(model) for one in batches], [one.target for one in batches]
         output, target, size = joined(outputs), joined(targets), sum(one.size for one in batches)
         if output is None or target is None:  # of different shapes
@@ -107,6 +109,19 @@ def gap(model: nn.Module, batches: Sequence[Batch], loss: Loss) -> Gap:
     if spread <= 1e-7 * abs(mean) and abs(mean - own) <= 1e-6 * abs(mean):
         return Gap(0.0, 0.0)  # all outputs are the same to within rounding; or the targets are
     return Gap((mean - own) / abs(mean), (mean - own) / max(spread, 1e-12 * abs(mean)))
+
+
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    """Its noise would hide what was learned. Normalisations stay in their mode: few have statistics yet."""
+    noisy = [module for module in model.modules() if isinstance(module, DROPOUTS) and module.training]
+    for module in noisy:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in noisy:
+            module.training = True
 
 
 def attempt(

@@ -61,7 +61,7 @@ class Vanishing(Check):
                 f"over the uses of {over_time.layers[0]} in one pass, {_share(over_time.factor)} of the backward "
                 "signal reaches the first half: what came early cannot be learned",
                 layers=over_time.layers,
-                certainty=(0.95 if over_time.factor < TINY else 0.7) if seen.hopeless else 0.45,
+                certainty=0.45 if not seen.tried else 0.95 if over_time.factor < TINY else 0.7,
                 signal_left=over_time.factor,
             )
         return None
