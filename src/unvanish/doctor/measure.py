@@ -47,16 +47,17 @@ def listen(
     outputs: Iterable[Tensor],
     names: Mapping[int, str],
     elements: int | None = None,
-    looks_at: Callable[[int], bool] = lambda _: True,
+    *,
+    forward: bool = True,
 ) -> Pass:
     """Measure the forward pass that made `outputs`, and the backward pass as soon as it runs.
 
     elements   of each tensor, look at about so many only, forward: at its first rows
-    looks_at   from a layer's number, whether to look at it forward too
+    forward    whether to look forward at all
     """
     seen = Pass(layers_behind(outputs, names))
-    for index, layer in enumerate(seen.layers):
-        if looks_at(index):
+    for layer in seen.layers:
+        if forward:
             _look(seen, layer, elements)
         seen.backward[layer.name] = {}
         seen.sizes[layer.name] = 0

@@ -27,7 +27,7 @@ EVERY = 50  # steps
 EARLY = (0, 1, 2, 5, 10, 20, 35)  # and these, because most trainings are decided by then
 ELEMENTS = 8192  # of an activation are looked at
 RECENT = 8  # readings that a diagnosis is made of
-THIN = 8  # of steps measured in a row, each looks forward, and at the updates, of every eighth layer only
+THIN = 8  # of steps measured in a row, every eighth looks forward too, and at the updates
 WAITING = 256  # measured steps stay on the device at most, until somebody asks
 PASSES = 4  # of a step are measured, where gradients are accumulated over several
 
@@ -127,8 +127,9 @@ class Watch:
             return
         outputs = [tensor for tensor in tensors_in(output) if tensor.grad_fn is not None]
         if outputs:
-            self._passes.append(listen(outputs, self._names, ELEMENTS, self._looks_at))
-            if not self._before:
+            thorough = self._is_thorough()
+            self._passes.append(listen(outputs, self._names, ELEMENTS, forward=thorough))
+            if thorough and not self._before:
                 self._keep_weights()
 
     def after_step(self) -> None:
@@ -190,14 +191,13 @@ class Watch:
     def _measures(self) -> bool:
         return len(self._passes) < PASSES and self.schedule(self.steps)
 
-    def _looks_at(self, index: int) -> bool:
-        """All layers at the first steps and at steps that stand alone; else an eighth of them, in turn."""
+    def _is_thorough(self) -> bool:
+        """At the first steps, at steps that stand alone, and else at every eighth."""
         alone = self._latest < self.steps - 1
-        return self.steps < THIN or alone or (index + self.steps) % THIN == 0
+        return self.steps < THIN or alone or self.steps % THIN == 0
 
     def _keep_weights(self) -> None:
-        layers = [layer for index, layer in enumerate(self._layers()) if self._looks_at(index)]
-        self._before = {layer.weight: layer.weight.detach().clone() for layer in layers}
+        self._before = {layer.weight: layer.weight.detach().clone() for layer in self._layers()}
 
     def _without_gradient(self) -> tuple[str, ...]:
         weights = (p for p in self._parameters if p.requires_grad and p.grad is None and p.dim() > 1)
