@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -318,8 +318,9 @@ def check(
         if format not in FORMATS:
             raise RecipeError(f"no format '{format}'{did_you_mean(format, FORMATS)}: text, json, sarif or junit")
         torch.manual_seed(seed)
-        one = patient(factory, batches)
-        diagnosis = diagnosed(one.model, one.batches, loss=one.loss, optimizer=one.optimizer, steps=steps)
+        with redirect_stdout(sys.stderr):  # what the user's code prints must not mix with the result
+            one = patient(factory, batches)
+            diagnosis = diagnosed(one.model, one.batches, loss=one.loss, optimizer=one.optimizer, steps=steps)
         if html is not None:
             diagnosis.to_html(html)
         typer.echo(FORMATS[format](diagnosis, factory.rpartition(":")[0]))

@@ -32,6 +32,7 @@ class Examination:
     trained       it had learned already, before the first step
     learns_at     factors on the learning rate at which it learns, of those that were tried
     tried         whether other rates were tried at all; `exhausted`: all that were to be tried
+    learnable     whether a linear model learns from the same batches; `None`: not tried
     standardised  whether it learns (twice as well, if it learns as it is), or its flow is well, once its inputs have
                   mean 0 and standard deviation 1
     diverged      the loss became NaN or infinite, or grew beyond all bounds, in its own training
@@ -39,8 +40,9 @@ class Examination:
     unused        layers whose weights want a gradient, and on which the loss does not depend
     no_gradient   the loss depends on no weight
     symmetric     layers whose units are copies of one another, and stay so
-    non_finite    the first place with a NaN or an infinity, and whether it is there before any step
+    non_finite    the place of the first NaN or infinity; `when` it was seen
     inputs        the data
+    unseen        layers that could not be measured
     """
 
     reading: Reading
@@ -50,6 +52,7 @@ class Examination:
     learns_at: tuple[float, ...] = ()
     tried: bool = False
     exhausted: bool = False
+    learnable: bool | None = None
     standardised: bool | None = None
     diverged: bool = False
     cut: tuple[str, ...] = ()
@@ -57,12 +60,14 @@ class Examination:
     no_gradient: bool = False
     symmetric: tuple[str, ...] = ()
     non_finite: str | None = None
+    when: str = "before any step"
     inputs: Inputs | None = None
+    unseen: tuple[str, ...] = ()
 
     @property
     def hopeless(self) -> bool:
         """It does not learn, and would not at any other rate."""
-        return self.learns is False and self.exhausted and not self.learns_at
+        return self.learns is False and self.exhausted and not self.learns_at and self.learnable is not False
 
     @property
     def asleep(self) -> bool:

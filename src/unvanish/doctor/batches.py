@@ -1,6 +1,6 @@
 """Batches of whatever shape people's loops have: (input, target) with tensors, tuples or dicts inside."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ class Batch:
     target: Any
 
     def output_of(self, model: nn.Module) -> Any:
-        return call(model, self.input)
+        """From a copy of the input: a model may work on it in place."""
+        return call(model, mapped(torch.clone, self.input))
 
     @property
     def size(self) -> int:
@@ -76,29 +77,6 @@ def shuffled(target: Any, order_B: Tensor) -> Any:
     return mapped(
         lambda tensor: tensor[order_B.to(tensor.device)] if tensor.dim() and len(tensor) == size else tensor, target
     )
-
-
-def joined(values: Sequence[Any]) -> Any:
-    """Batches of one nesting, tensor by tensor behind one another; `None` where they do not fit."""
-    first = values[0]
-    if len(values) == 1:
-        return first
-    if isinstance(first, Tensor):
-        fits = first.dim() > 0 and all(isinstance(v, Tensor) and v.shape[1:] == first.shape[1:] for v in values)
-        return torch.cat(list(values)) if fits else None
-    if isinstance(first, Mapping):
-        items = {key: joined([value[key] for value in values]) for key in first}
-        return (
-            None
-            if any(item is None for item in items.values())
-            else items
-            if type(first) is dict
-            else _like(first, items)
-        )
-    if isinstance(first, tuple | list) and not hasattr(first, "_fields"):
-        parts = [joined(part) for part in zip(*values, strict=True)]
-        return None if any(part is None for part in parts) else type(first)(parts)
-    return first if all(value == first for value in values) else None
 
 
 def _like(value: Mapping, items: dict) -> Any:

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,22 +20,23 @@ from torch import Tensor, nn
 from unvanish.core.check import Examination, Inputs
 from unvanish.core.errors import UnvanishError
 from unvanish.core.reading import Reading
+from unvanish.core.structure import NORMS
 from unvanish.doctor.batches import Batch, mapped, take
+from unvanish.doctor.bedside import SECONDS, TRAINED, Bedside
 from unvanish.doctor.checks.input_scale import unusual
 from unvanish.doctor.diagnosis import Diagnosis, diagnose
 from unvanish.doctor.graph import names_of, tensors_in
 from unvanish.doctor.measure import Pass, gradient_norms, listen, reading
 from unvanish.doctor.symmetry import alike
-from unvanish.doctor.trial import Loss, Trial, attempt
+from unvanish.doctor.trial import Loss, Trial
 from unvanish.doctor.untouched import copied, step_by_step, untouched, unwrapped
 from unvanish.doctor.whence import cut_and_unused, first_non_finite
 
-TRAINED = 8  # batches to train on
 HELD = 128  # samples to see whether it learns
 FEW = 48  # samples held back that prove nothing where they show nothing
 PASSES = 2
 STEPS = 20
-SECONDS, IN_ALL = 2.5, 6.0  # for one trial, and for all; what takes longer is stopped, and is no proof then
+IN_ALL = 6.0  # seconds for all trials; what takes longer is left out
 FASTER = 10.0  # times the learning rate: a network that learns then is slow, not sick
 
 CLEAR = 0.9  # a finding as certain as that needs no more trials
@@ -56,9 +57,9 @@ def check(
     """Diagnose a model from a few batches, without touching it.
 
     model      any `torch.nn.Module`
-    batches    an iterable of (input, target), such as a `DataLoader`; of its first batches eight are trained on, and
-               as many as have 128 samples are held back. Inputs may be tensors, tuples (`model(*input)`) or dicts
-               (`model(**input)`)
+    batches    an iterable of (input, target), such as a `DataLoader`; its first nine are used, more if they are small.
+               Up to half of them are trained on, the others are held back. Inputs may be tensors, tuples
+               (`model(*input)`) or dicts (`model(**input)`)
     loss       takes (output, target), gives a scalar
     optimizer  the one that will train the model; without it, plain SGD of several rates stands in, and nothing
                is said about the learning rate
@@ -74,61 +75,40 @@ def check(
     >>> check(model, zip(x, x[..., :4].argmax(-1)), loss=nn.functional.cross_entropy).primary.kind
     'vanishing'
     """
+    if steps < 1:
+        raise UnvanishError(f"a trial needs at least one step, not {steps}")
     given = unwrapped(model)
-    with untouched(given), torch.enable_grad():
+    if optimizer is not None and not _is_over(optimizer, given):
+        raise UnvanishError(
+            f"the optimizer holds no parameter of {type(given).__name__}: it was made for another model, or for a copy"
+        )
+    with untouched(given, batches), torch.enable_grad():
         taken = take(batches, TRAINED, HELD, _device(given))
-        copy, own = copied(given, optimizer)
+        copy, own, its_loss = copied(given, optimizer, loss)
         if not copy.training:
             copy.train()
-        examination, spent = _examine(Bedside(copy, own, taken, loss, steps))
+        bed = Bedside(copy, own, taken, its_loss or loss, steps)
+        try:
+            examination, spent = _examine(bed)
+        except UnvanishError:
+            raise
+        except Exception as error:  # of the model, the loss or the optimizer: whatever users write
+            raise UnvanishError(
+                f"{type(given).__name__} cannot be run and trained on these batches: {type(error).__name__}: {error}"
+            ) from error
     return diagnose(examination, title=type(given).__name__, steps=spent)
+
+
+def _is_over(optimizer: torch.optim.Optimizer, model: nn.Module) -> bool:
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    return not held.isdisjoint(map(id, model.parameters()))
 
 
 def assert_healthy(model: nn.Module, batches: Iterable[Any], *, loss: Loss, **options: Any) -> None:
     """For a test suite: raises `AssertionError` with the whole diagnosis if `check` finds the model sick."""
     diagnosis = check(model, batches, loss=loss, **options)
-    assert not diagnosis.sick, f"{type(model).__name__} is sick\n\n{diagnosis}"
-
-
-@dataclass(frozen=True)
-class Bedside:
-    """The copy that is examined, and all that is needed to run it."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer | None
-    batches: Sequence[Batch]
-    loss: Loss
-    steps: int
-
-    @property
-    def train(self) -> Sequence[Batch]:
-        return self.batches[: self._held_from]
-
-    @property
-    def held(self) -> Sequence[Batch]:
-        return self.batches[self._held_from :]
-
-    @property
-    def _held_from(self) -> int:
-        """Where the batches that are held back begin: half of them, where there are few."""
-        return min(TRAINED, max(1, (len(self.batches) + 1) // 2)) if len(self.batches) > 1 else 0
-
-    def attempt(self, *, rate: float = 1.0, steps: int | None = None, inputs: Inputs | None = None) -> Trial:
-        bed = self.with_inputs(inputs) if inputs else self
-        return attempt(
-            self.model,
-            self.optimizer or torch.optim.SGD([p for p in self.model.parameters() if p.requires_grad], lr=1.0),
-            bed.train or bed.held,
-            bed.held,
-            self.loss,
-            steps=self.steps if steps is None else steps,
-            seconds=SECONDS,
-            rate=rate,
-        )
-
-    def with_inputs(self, inputs: Inputs) -> "Bedside":
-        """The same with inputs brought to mean 0 and standard deviation 1."""
-        return replace(self, batches=[_standardised(batch, inputs) for batch in self.batches])
+    if diagnosis.sick:
+        raise AssertionError(f"{type(model).__name__} is sick\n\n{diagnosis}")
 
 
 def _examine(bed: Bedside) -> tuple[Examination, int]:
@@ -153,19 +133,22 @@ def _examine(bed: Bedside) -> tuple[Examination, int]:
     examination = Examination(
         reading(passes, gradients, _named(own, model, names) if bed.optimizer else {}),
         stronger=_stronger(bed, names),
-        learns=_learns(bed, own),
+        learns=_learns(bed, own) if bed.compares else None,
         trained=own.had_learned,
         diverged=own.diverged,
         cut=cut,
         unused=unused,
-        symmetric=alike(model, own.model, names),
-        non_finite=_layer_without_finite_gradient(passes),
+        symmetric=tuple(name for name in alike(model, own.model, names) if name not in (*cut, *unused)),
+        non_finite=_without_finite_gradient(passes),
+        unseen=_unseen(passes, model, names, cut + unused),
         inputs=inputs,
     )
     if examination.learns and inputs and unusual(inputs) and not own.had_learned:
         usual = bed.attempt(inputs=inputs, steps=own.steps)
         better = usual.learned and usual.gap.relative >= 2 * own.gap.relative
         return replace(examination, standardised=better), own.steps + usual.steps
+    if not bed.compares:
+        return examination, own.steps
     if bed.optimizer and (examination.learns or not own.whole or _is_clear(examination)):
         return examination, own.steps
     return _with_other_trials(bed, examination, own)
@@ -204,6 +187,8 @@ def _with_other_trials(bed: Bedside, examination: Examination, own: Trial) -> tu
     helps = tuple(trial.rate for trial in trials if trial.learned)
     exhausted = len(trials) == len(rates) and all(trial.whole for trial in trials)
     examination = replace(examination, tried=any(trial.whole for trial in trials), exhausted=exhausted)
+    if not helps:
+        examination = replace(examination, learnable=bed.control())
     if bed.optimizer is None:  # plain SGD stands in, so nothing can be said about its rate
         proof = examination.tried and sum(batch.size for batch in bed.held) >= FEW
         return replace(examination, learns=True if helps else False if proof else None), steps
@@ -257,7 +242,7 @@ def _stronger(bed: Bedside, names: dict[int, str]) -> Reading | None:
 def _loss_of(model: nn.Module, batch: Batch, loss: Loss) -> Tensor:
     try:
         value = loss(batch.output_of(model), batch.target)
-    except (TypeError, RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever users write
         raise UnvanishError(f"{type(model).__name__} cannot be run on the first batch: {error}") from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         raise UnvanishError("the loss must be a tensor of one number: loss(output, target).mean(), say")
@@ -274,24 +259,27 @@ def _inputs(batches: Sequence[Batch]) -> Inputs | None:
     return Inputs(float(values.mean()), float(values.std(correction=0)), float(values.square().mean().sqrt()))
 
 
-def _standardised(batch: Batch, inputs: Inputs) -> Batch:
-    std = inputs.std or 1.0
-    return Batch(mapped(lambda t: (t - inputs.mean) / std if t.is_floating_point() else t, batch.input), batch.target)
-
-
 def _named(trial: Trial, model: nn.Module, names: dict[int, str]) -> dict[str, Tensor]:
     """The first step's update ratios by layer."""
     parameters = list(model.parameters())
     return {names[id(parameters[index])]: torch.tensor(ratio) for index, ratio in trial.updates.items()}
 
 
-def _layer_without_finite_gradient(passes: Sequence[Pass]) -> str | None:
+def _without_finite_gradient(passes: Sequence[Pass]) -> str | None:
     """The layer nearest to the loss whose backward signal is NaN or infinite."""
     for one in passes:
         for layer in reversed(one.layers):
             if not all(math.isfinite(norm.item()) for norm in one.backward[layer.name].values()):
                 return layer.name
     return None
+
+
+def _unseen(passes: Sequence[Pass], model: nn.Module, names: dict[int, str], others: Sequence[str]) -> tuple[str, ...]:
+    """Layers whose weights train, but whose operations are not known."""
+    seen = {layer.name for one in passes for layer in one.layers}
+    scales = {id(p) for module in model.modules() if isinstance(module, NORMS) for p in module.parameters()}
+    weights = (p for p in model.parameters() if p.requires_grad and p.dim() > 1 and id(p) not in scales)
+    return tuple(dict.fromkeys(name for p in weights if (name := names[id(p)]) not in seen and name not in others))
 
 
 def _device(model: nn.Module) -> torch.device | None:

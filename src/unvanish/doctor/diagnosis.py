@@ -11,6 +11,8 @@ from unvanish.core.finding import Finding
 from unvanish.core.reading import QUANTITIES, Reading
 from unvanish.doctor.checks import ALL
 
+SHOWN = (*QUANTITIES, "forward_factor_L", "backward_factor_L")
+
 
 class Sick(UnvanishError):
     """Raised by `raise_if_sick`; its text is the diagnosis."""
@@ -24,6 +26,7 @@ class Diagnosis:
     reading    what was measured of every layer
     learns     whether it learned in the trial; `None` where there was none, or too short a one
     steps      how many optimizer steps were taken on copies
+    unseen     layers that train but could not be measured: their operations are not known
     learns_at  factors on the learning rate at which it learns, where it does not learn as it is
     """
 
@@ -33,6 +36,7 @@ class Diagnosis:
     learns: bool | None = None
     steps: int = 0
     learns_at: tuple[float, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     @property
     def sick(self) -> bool:
@@ -67,6 +71,8 @@ class Diagnosis:
             "sick": self.sick,
             "learns": self.learns,
             "steps": self.steps,
+            "learns_at": list(self.learns_at),
+            "unseen": list(self.unseen),
             "primary": self.primary.code if self.primary else None,
             "findings": [
                 {**asdict(finding), "evidence": {name: _finite(value) for name, value in finding.evidence.items()}}
@@ -74,9 +80,10 @@ class Diagnosis:
             ],
             "layers": [
                 {"layer": layer}
-                | {name.removesuffix("_L"): _finite(getattr(self.reading, name)[index]) for name in QUANTITIES}
+                | {name.removesuffix("_L"): _finite(getattr(self.reading, name)[index]) for name in SHOWN}
                 for index, layer in enumerate(self.reading.layers)
             ],
+            "through_time": {name: list(map(_finite, norms)) for name, norms in self.reading.through_time.items()},
         }
 
     def raise_if_sick(self) -> None:
@@ -88,7 +95,15 @@ class Diagnosis:
 def diagnose(examination: Examination, *, title: str, steps: int = 0) -> Diagnosis:
     """Ask every check."""
     found = [finding for check in ALL if (finding := check.examine(examination)) is not None]
-    return Diagnosis(title, ordered(found), examination.reading, examination.learns, steps, examination.learns_at)
+    return Diagnosis(
+        title,
+        ordered(found),
+        examination.reading,
+        learns=examination.learns,
+        steps=steps,
+        learns_at=examination.learns_at,
+        unseen=examination.unseen,
+    )
 
 
 def _finite(value: float) -> float | None:

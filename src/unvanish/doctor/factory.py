@@ -68,7 +68,7 @@ def _called(spec: str) -> Any:
         raise RecipeError(f"{spec} needs {_words(needed)}; the factory is called without arguments")
     try:
         return factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"{spec} failed: {_where(error)}{type(error).__name__}: {error}") from error
 
 
@@ -87,13 +87,13 @@ def _module(path: Path) -> Any:
     sys.path.insert(0, str(path.resolve().parent))  # so that it finds its neighbours, as `python FILE.py` would
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise RecipeError(f"{path} cannot be run: {_where(error)}{type(error).__name__}: {error}") from error
     return module
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """The last place of the error's traceback."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{last.filename}, line {last.lineno}: "

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -21,6 +22,8 @@ def as_sarif(diagnosis: Diagnosis, where: str) -> str:
 
     where   the file that the model comes from
     """
+    here = Path(where).resolve()
+    where = here.relative_to(Path.cwd()).as_posix() if here.is_relative_to(Path.cwd()) else here.as_uri()
     results = [
         {
             "ruleId": finding.code,

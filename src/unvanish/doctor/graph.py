@@ -8,6 +8,7 @@ So the graph tells what hooks on modules cannot, and nothing in the model has to
 A *layer* is a weight (a matrix or a kernel), with a *call* for each node that uses it, in forward order.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -41,6 +42,8 @@ ON_A_WEIGHT = frozenset(
         *("SplitWithSizes", "Slice", "Select", "Unsqueeze", "Squeeze", "WeightNormInterface", "Div", "Mul"),
     )
 )
+# Other operations with a weight, whose input is not looked for; so are custom functions, whose names have no number.
+OPAQUE_OPS = frozenset(f"{name}Backward" for name in ("EmbeddingBag", "Trilinear", "MkldnnRnnLayer", "CudnnRnn"))
 LEAF = "torch::autograd::AccumulateGrad"
 REACH = 12  # how far from a layer its activation may be: norms, sums, views and dropout stand between
 
@@ -109,12 +112,18 @@ def _without_number(name: str) -> str:
 
 
 def kept(node: Node, attribute: str) -> Tensor | None:
-    """A tensor that autograd keeps; `None` where it is not needed, or was freed, or was overwritten in place."""
+    """A tensor that autograd keeps; `None` where it is not needed, or was freed, or was overwritten in place.
+
+    Nor where somebody's hooks keep it: to look at what a checkpointed region has put away would run it again.
+    """
+    raw = getattr(node, attribute.replace("_saved", "_raw_saved"), None)
+    if getattr(raw, "unpack_hook", None) is not None:
+        return None
     try:
         value = getattr(node, attribute, None)
     except RuntimeError:
         return None
-    return value.detach() if isinstance(value, Tensor) else None
+    return value.detach() if isinstance(value, Tensor) and not value.is_complex() else None
 
 
 def flat_ends(activation: Node) -> tuple[Tensor, Region] | None:
@@ -192,11 +201,9 @@ def names_of(model: nn.Module) -> dict[int, str]:
     """
     names: dict[int, str] = {}
     for name, parameter in model.named_parameters():
-        name = name.removeprefix("_orig_mod.").removeprefix("module.")
-        owner, _, own = name.replace(".parametrizations.weight.original", ".weight").rpartition(".")
-        names[id(parameter)] = (
-            owner if own.rstrip("01") in ("weight", "bias", "weight_g", "weight_v") and owner else name
-        )
+        name = re.sub(r"\.parametrizations\.(\w+)\.original\d?$", r".\1", name)
+        owner, _, own = name.rpartition(".")
+        names[id(parameter)] = owner if own in ("weight", "bias", "weight_g", "weight_v") and owner else name
     return names
 
 
@@ -220,13 +227,23 @@ def _weight(node: Node) -> tuple[nn.Parameter, str] | None:
     """The weight that a node multiplies with, and the attribute that keeps the other operand."""
     operands = WEIGHT_OPS.get(base(node))
     if operands is None:
-        return None
+        return _opaque(node)
     for (_, edge), (other_kept, _) in (operands, operands[::-1]):
         edges = node.next_functions
         start = edges[edge][0] if edge < len(edges) else None
         weight = _leaf(start) if start is not None else None
         if weight is not None:
             return weight, other_kept
+    return None
+
+
+def _opaque(node: Node) -> tuple[nn.Parameter, str] | None:
+    """The weight of an operation that is not in the table, if it stands right behind it."""
+    if base(node) not in OPAQUE_OPS and node.name()[-1].isdigit():
+        return None
+    for before, _ in node.next_functions:
+        if before is not None and before.name() == LEAF and before.variable.dim() > 1:  # pyright: ignore
+            return before.variable, ""  # pyright: ignore
     return None
 
 

@@ -47,6 +47,9 @@ def verdict(diagnosis: "Diagnosis") -> Iterator[str]:
     """The findings in lines, and a last word."""
     for finding in diagnosis.findings:
         yield from _told(finding, diagnosis)
+    if diagnosis.unseen:
+        yield from _wrapped(f"Not measured, since their operations are not known: {', '.join(diagnosis.unseen)}.")
+        yield ""
     tried = f"{diagnosis.steps} optimizer step{'s' * (diagnosis.steps != 1)} on copies"
     if diagnosis.sick:
         if diagnosis.steps:
@@ -66,7 +69,11 @@ def verdict(diagnosis: "Diagnosis") -> Iterator[str]:
             "Give more steps, or look at the data and the targets."
         )
     else:
-        yield f"Nothing is wrong with the flow of {diagnosis.title}."
+        yield f"Nothing is plainly wrong with {diagnosis.title}; whether it learns could not be seen{_why(diagnosis)}."
+
+
+def _why(diagnosis: "Diagnosis") -> str:
+    return f" in {diagnosis.steps} steps on copies" if diagnosis.steps else ""
 
 
 def rows(reading: Reading) -> list[tuple[str, ...]]:

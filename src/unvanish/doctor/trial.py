@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.core.structure import DROPOUTS
-from unvanish.doctor.batches import Batch, joined, shuffled
+from unvanish.doctor.batches import Batch, mapped, shuffled
 from unvanish.doctor.untouched import copied
 
 Loss = Callable[[Any, Any], Tensor]
@@ -91,17 +91,16 @@ class Trial:
 
 
 def gap(model: nn.Module, batches: Sequence[Batch], loss: Loss) -> Gap:
-    """The gap over some batches that were held back, joined: it takes a hundred samples to be sure."""
+    """The gap over some batches that were held back, each shuffled within itself."""
     generator = torch.Generator().manual_seed(0)
+    own, others = 0.0, [0.0] * SHUFFLES
     with torch.no_grad(), _without_dropout(model):
-        outputs, targets = [one.output_of(model) for one in batches], [one.target for one in batches]
-        output, target, size = joined(outputs), joined(targets), sum(one.size for one in batches)
-        if output is None or target is None:  # of different shapes
-            output, target, size = outputs[0], targets[0], batches[0].size
-        own = loss(output, target).item()
-        others = [
-            loss(output, shuffled(target, torch.randperm(size, generator=generator))).item() for _ in range(SHUFFLES)
-        ]
+        for batch in batches:
+            output = batch.output_of(model)
+            own += loss(output, batch.target).item() / len(batches)
+            for index in range(SHUFFLES):
+                order = torch.randperm(batch.size, generator=generator)
+                others[index] += loss(output, shuffled(batch.target, order)).item() / len(batches)
     mean = sum(others) / SHUFFLES
     if not math.isfinite(own + mean) or mean == 0:
         return Gap(0.0, 0.0)
@@ -109,6 +108,40 @@ def gap(model: nn.Module, batches: Sequence[Batch], loss: Loss) -> Gap:
     if spread <= 1e-7 * abs(mean) and abs(mean - own) <= 1e-6 * abs(mean):
         return Gap(0.0, 0.0)  # all outputs are the same to within rounding; or the targets are
     return Gap((mean - own) / abs(mean), (mean - own) / max(spread, 1e-12 * abs(mean)))
+
+
+def compares(model: nn.Module, batch: Batch, loss: Loss) -> bool:
+    """Whether the loss compares outputs with targets at all: of noise in their place it must depend on the order.
+
+    The loss of some models is part of their output, and the permutation test then says nothing.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        return torch.rand(tensor.shape, generator=generator).to(tensor) * 0.8 + 0.1  # also a probability
+
+    with torch.no_grad():
+        output = mapped(noise, batch.output_of(model))
+        order = torch.randperm(batch.size, generator=generator)
+        one, other = (loss(output, target).item() for target in (batch.target, shuffled(batch.target, order)))
+    return one != other and batch.size > 1
+
+
+def control(batches: Sequence[Batch], held: Sequence[Batch], loss: Loss, output: Any) -> bool | None:
+    """Whether a linear model learns from the same batches: where it does not either, the data prove nothing.
+
+    `None` where there is no such model: inputs and outputs are not one tensor each.
+    """
+    x = batches[0].input
+    if not (isinstance(x, Tensor) and x.is_floating_point() and isinstance(output, Tensor) and output.dim() == 2):
+        return None
+    features = x[0].numel()
+    norm = nn.BatchNorm1d(features, affine=False) if len(x) > 1 else nn.Identity()
+    linear = nn.Sequential(nn.Flatten(), norm, nn.Linear(features, output.shape[1])).to(x)
+    optimizer = torch.optim.Adam(linear.parameters(), 1e-2)
+    return attempt(linear, optimizer, batches, held, loss, steps=40, seconds=1.0).learned
 
 
 @contextmanager
@@ -136,23 +169,21 @@ def attempt(
     rate: float = 1.0,
 ) -> Trial:
     """Take up to so many steps on a copy of both; stop as soon as it has learned, or when the time is up."""
-    model, optimizer = copied(model, optimizer)
+    model, optimizer, copy = copied(model, optimizer, loss)
+    loss = copy or loss
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * rate
     began, losses, updates = time.perf_counter(), [], {}
     before = seen = gap(model, held, loss)
-    taken, whole = 0, True
+    taken, whole = 0, steps >= ENOUGH
     for step in range(steps):
         batch = batches[step % len(batches)]
         still = not any(updates.values())
         weights = {index: p.detach().clone() for index, p in enumerate(model.parameters())} if still else {}
-        optimizer.zero_grad()
-        value = loss(batch.output_of(model), batch.target)
-        losses.append(value.item())
-        if not math.isfinite(losses[-1]):
+        value = _step(model, optimizer, batch, loss)
+        losses.append(value)
+        if not math.isfinite(value):
             return Trial(rate, taken, tuple(losses), before, Gap(0.0, 0.0), updates, True, model)
-        value.backward()
-        optimizer.step()
         taken += 1
         if weights:
             updates = _ratios(model, weights)
@@ -165,6 +196,23 @@ def attempt(
             seen = gap(model, held, loss)
             break
     return Trial(rate, taken, tuple(losses), before, seen, updates, whole, model)
+
+
+def _step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, loss: Loss) -> float:
+    """One optimizer step, unless the loss is not finite; the loss before it."""
+
+    def forward_and_back() -> Tensor:
+        optimizer.zero_grad()
+        value = loss(batch.output_of(model), batch.target)
+        value.backward()
+        return value.detach()
+
+    if isinstance(optimizer, torch.optim.LBFGS):  # it asks again and again within a step
+        return optimizer.step(forward_and_back).item()
+    value = forward_and_back().item()
+    if math.isfinite(value):
+        optimizer.step()
+    return value
 
 
 def _ratios(model: nn.Module, before: dict[int, Tensor]) -> dict[int, float]:

@@ -5,7 +5,7 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,13 +27,16 @@ def unwrapped(model: nn.Module) -> nn.Module:
             return model
 
 
-def copied(model: nn.Module, optimizer: Opt) -> tuple[nn.Module, Opt]:
-    """A copy of both, the optimizer's over the copy's parameters. Raises `UnvanishError` where that cannot be."""
+def copied(model: nn.Module, optimizer: Opt, loss: Any = None) -> tuple[nn.Module, Opt, Any]:
+    """A copy of all, the optimizer's over the copy's parameters. Raises `UnvanishError` where that cannot be.
+
+    A loss is copied if it is a module: it may have weights and buffers of its own.
+    """
     # What a forward pass has left in an attribute belongs to a graph, and cannot be copied as it is.
     left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     memo = {id(value): value.detach().clone() for value in left if value.grad_fn is not None}
     try:
-        return copy.deepcopy((model, optimizer), memo)
+        return copy.deepcopy((model, optimizer, loss if isinstance(loss, nn.Module) else None), memo)
     except Exception as error:
         raise UnvanishError(
             f"{type(model).__name__} cannot be copied ({error}), so it cannot be checked without being touched; "
@@ -42,13 +45,16 @@ def copied(model: nn.Module, optimizer: Opt) -> tuple[nn.Module, Opt]:
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module, batches: Any = None) -> Iterator[None]:
     """Random states and the gradients of the model are afterwards what they were, whatever happens within.
 
-    A loss may reach into the model itself, say for a penalty on its weights.
+    A loss may reach into the model itself, say for a penalty on its weights. A `DataLoader` may have a generator.
     """
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - people's loaders use it
+    owners = (batches, getattr(batches, "sampler", None), getattr(batches, "batch_sampler", None))
+    generators = [one for owner in owners if isinstance(one := getattr(owner, "generator", None), torch.Generator)]
+    states = [generator.get_state() for generator in generators]
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     for parameter, _ in gradients:
         parameter.grad = None
@@ -58,6 +64,8 @@ def untouched(model: nn.Module) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
         for parameter, gradient in gradients:
             parameter.grad = gradient
 

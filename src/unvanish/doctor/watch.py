@@ -4,6 +4,7 @@ It listens to the model's forward pass and to the optimizer's step, on the steps
 costs nothing. The loop is left as it is, and the training is the same bit for bit.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -40,6 +41,23 @@ class Writer(Protocol):
 
 def default_schedule(step: int) -> bool:
     return step in EARLY or step % EVERY == 0
+
+
+class Ear:
+    """A hook that hears for one watch only: a copy of the model, or a saved one, has a deaf one."""
+
+    def __init__(self, heard: Callable[..., None] | None = None, *, last: bool = False) -> None:
+        self.heard, self.last = heard, last
+
+    def __call__(self, *arguments: Any) -> None:
+        if self.heard is not None:
+            self.heard(*(arguments[-1:] if self.last else ()))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Ear":
+        return Ear()
+
+    def __reduce__(self) -> tuple[type["Ear"], tuple[()]]:
+        return Ear, ()
 
 
 class Watch:
@@ -81,12 +99,18 @@ class Watch:
                 f"{type(self.model).__name__} was compiled in place, and with it the hooks that a watch needs: train "
                 "and watch `torch.compile(model)` instead of calling `model.compile()`"
             )
-        self._hooks = [
-            self.model.register_forward_pre_hook(lambda *_: self.before_forward(), prepend=True),
-            self.model.register_forward_hook(lambda _module, _args, output: self.after_forward(output)),
-        ]
         if self.optimizer is not None:
-            self._hooks.append(self.optimizer.register_step_post_hook(lambda *_: self.after_step()))
+            if not hasattr(self.optimizer, "register_step_post_hook"):
+                raise UnvanishError(
+                    f"{type(self.optimizer).__name__} is no torch.optim.Optimizer and cannot be listened to: give the "
+                    "one inside, or none and call flow.step() after each update"
+                )
+            self._hooks.append(self.optimizer.register_step_post_hook(Ear(self.after_step)))
+        self._hooks += [
+            self.model.register_forward_pre_hook(Ear(self.before_forward), prepend=True),
+            # also after an exception, so that nothing stays switched off
+            self.model.register_forward_hook(Ear(self.after_forward, last=True), always_call=True),
+        ]
         return self
 
     def stop(self) -> None:
@@ -127,6 +151,7 @@ class Watch:
             return
         outputs = [tensor for tensor in tensors_in(output) if tensor.grad_fn is not None]
         if outputs:
+            self._drop_what_came_to_nothing()
             thorough = self._is_thorough()
             self._passes.append(listen(outputs, self._names, ELEMENTS, forward=thorough))
             if thorough and not self._before:
@@ -140,9 +165,7 @@ class Watch:
             self._latest = self.steps
             self._missing = self._without_gradient()
             if self.writers:
-                values = dict(_flat(self.readings[-1][1]))
-                for writer in self.writers:
-                    writer.write(self.steps, values)
+                self._write(dict(_flat(self.readings[-1][1])))
             elif len(self._waiting) > WAITING:
                 _ = self.readings
         self._forget()
@@ -177,24 +200,44 @@ class Watch:
                 "nothing was measured yet: no training step was seen in which the model's output led to a gradient"
             )
         recent = [one for _, one in self.readings[-RECENT:]]
-        finite = [one for _, one in self.readings if not _broken(one)]
-        where = next((_broken(one) for _, one in self.readings if _broken(one)), None)
+        step, latest = self.readings[-1]
+        broken = next(((number, one) for number, one in self.readings if _broken(one)), (step, latest))
+        where = _broken(broken[1]) if _broken(latest) else None
+        whole = [one for _, one in self.readings if not _broken(one)]
         examination = Examination(
-            mean_reading([one for one in recent if not _broken(one)] or finite[-1:] or recent),
+            mean_reading([one for one in recent if not _broken(one)] or whole[-1:] or recent),
             unused=self._missing,
             symmetric=alike(self._inner, self._inner, self._names) if self.steps >= 3 else (),
             non_finite=where,
-            diverged=where is not None and bool(finite),
+            when=f"first seen at step {broken[0]}",
+            diverged=where is not None and bool(whole),
         )
         return diagnose(examination, title=type(self._inner).__name__)
 
+    def _write(self, values: dict[str, float]) -> None:
+        for writer in self.writers:
+            try:
+                writer.write(self.steps, values)
+            except Exception as error:  # a server that is away must not end a training
+                self.writers = tuple(one for one in self.writers if one is not writer)
+                warnings.warn(
+                    f"{type(writer).__name__} failed at step {self.steps} and gets no more numbers: {error}",
+                    stacklevel=2,
+                )
+
     def _measures(self) -> bool:
-        return len(self._passes) < PASSES and self.schedule(self.steps)
+        return self.schedule(self.steps)
 
     def _is_thorough(self) -> bool:
         """At the first steps, at steps that stand alone, and else at every eighth."""
         alone = self._latest < self.steps - 1
         return self.steps < THIN or alone or self.steps % THIN == 0
+
+    def _drop_what_came_to_nothing(self) -> None:
+        """Passes without a backward pass; and all, if their gradients are gone without a step: a scaler skipped it."""
+        self._passes = [one for one in self._passes if any(one.backward.values())][-PASSES + 1 :]
+        if self._passes and all(layer.weight.grad is None for layer in self._layers()):
+            self._passes = []
 
     def _keep_weights(self) -> None:
         self._before = {layer.weight: layer.weight.detach().clone() for layer in self._layers()}
@@ -268,14 +311,17 @@ def _schedule(every: int | Schedule | None) -> Schedule:
         return default_schedule
     if callable(every):
         return every
-    if every < 1:
-        raise UnvanishError(f"every must be at least 1, not {every}")
+    if not isinstance(every, int) or every < 1:
+        raise UnvanishError(f"every must be a whole number of at least 1, or a function of the step; not {every}")
     return lambda step: step % every == 0
 
 
 def _broken(one: Reading) -> str | None:
-    """The layer nearest to the loss whose backward signal, or else gradient, is not finite."""
-    for values_L in (one.backward_norm_L, one.gradient_norm_L, one.activation_rms_L):
+    """The first layer whose activations are not finite; else the one nearest to the loss whose gradient is not."""
+    for index in range(len(one)):
+        if _is_bad(one.activation_rms_L[index]):
+            return one.layers[index]
+    for values_L in (one.backward_norm_L, one.gradient_norm_L):
         for index in reversed(range(len(one))):
             if _is_bad(values_L[index]):
                 return one.layers[index]

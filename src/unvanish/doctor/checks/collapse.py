@@ -56,7 +56,13 @@ class Collapse(Check):
             f"behind layer {reading.layers[at]} all inputs have become one: {contrast_L[known[-1]]:.1e} of the signal "
             "differs from input to input" + (", and it happens at once" if sudden else ""),
             layers=[reading.layers[index] for index in flat],
-            certainty=0.6 if seen.learns is None else 0.97 if sudden else 0.85,
+            certainty=0.45 if seen.learnable is False and not sudden else _certainty(seen, sudden),
             explains=("vanishing", "lr_low", "dead") if sudden else self.explains,
             contrast=last,
         )
+
+
+def _certainty(seen: Examination, sudden: bool) -> float:
+    if seen.learns is None:
+        return 0.6
+    return 0.97 if sudden else 0.85

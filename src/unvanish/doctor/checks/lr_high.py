@@ -27,7 +27,7 @@ class LearningRateHigh(Check):
 
     def examine(self, seen: Examination) -> Finding | None:
         smaller = [rate for rate in seen.learns_at if rate < 1]
-        if seen.learns is not False or not (smaller or seen.diverged):
+        if seen.learns is not False or not (smaller or (seen.diverged and not seen.learns_at)):
             return None
         if not smaller:
             return self.finding("the loss diverges within a few steps, though it was finite at first", certainty=0.6)

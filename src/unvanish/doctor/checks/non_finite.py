@@ -31,7 +31,7 @@ class NonFinite(Check):
         if seen.non_finite is None:
             return None
         return self.finding(
-            f"{seen.non_finite} has a NaN or an infinity, before any step",
+            f"{seen.non_finite} has a NaN or an infinity, {seen.when}",
             layers=(seen.non_finite,),
             certainty=0.97,
         )

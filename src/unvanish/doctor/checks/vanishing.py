@@ -74,8 +74,8 @@ def _limit(seen: Examination) -> float:
 
 
 def _certainty(seen: Examination, left: float) -> float:
-    if seen.asleep:
-        return 0.45
+    if seen.asleep or (seen.learnable is False and left > HOPELESS):
+        return 0.45  # others may wake it; or it is the data that nobody can learn from
     if seen.learns is None:
         return 0.7 if left < NO_TRIAL / 100 else 0.55
     if seen.hopeless:
