@@ -36,7 +36,15 @@ def copied(model: nn.Module, optimizer: Opt, loss: Any = None) -> tuple[nn.Modul
     left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
     memo = {id(value): value.detach().clone() for value in left if value.grad_fn is not None}
     try:
-        return copy.deepcopy((model, optimizer, loss if isinstance(loss, nn.Module) else None), memo)
+        its, steps, loss = copy.deepcopy((model, optimizer, loss if isinstance(loss, nn.Module) else None), memo)
+        if optimizer is not None:  # torch's own way to copy one leaves out what a subclass adds
+            vars(steps).update(
+                {
+                    name: copy.deepcopy(vars(optimizer)[name], memo)
+                    for name in vars(optimizer).keys() - vars(steps).keys()
+                }
+            )
+        return its, steps, loss
     except Exception as error:
         raise UnvanishError(
             f"{type(model).__name__} cannot be copied ({error}), so it cannot be checked without being touched; "
