@@ -89,7 +89,7 @@ def flow_plot(reading: Reading) -> str:
 def _shares(signal_L: Array) -> Array:
     """Relative to the largest; what is 0 has no place on a log scale and becomes NaN."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares_L = signal_L / np.nanmax(signal_L, initial=0.0)
+        shares_L = signal_L / signal_L[np.isfinite(signal_L)].max(initial=0.0)
     return np.where(np.isfinite(shares_L) & (shares_L > 0), shares_L, np.nan)
 
 

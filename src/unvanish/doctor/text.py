@@ -79,7 +79,7 @@ def _why(diagnosis: "Diagnosis") -> str:
 def rows(reading: Reading) -> list[tuple[str, ...]]:
     """By `COLUMNS`."""
     signal = reading.backward_norm_L
-    strongest = np.nanmax(signal, initial=0.0)
+    strongest = signal[np.isfinite(signal)].max(initial=0.0)
     return [
         (
             name,
