@@ -172,10 +172,11 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(getattr(value, name))
 
 
-def layers_behind(outputs: Iterable[Tensor], names: Mapping[int, str]) -> list[Layer]:
+def layers_behind(outputs: Iterable[Tensor], names: Mapping[int, str], *, forward: bool = True) -> list[Layer]:
     """The layers that take part in `outputs`, in forward order.
 
-    names   from `id(parameter)` to the parameter's name, as `names_of` gives it
+    names     from `id(parameter)` to the parameter's name, as `names_of` gives it
+    forward   whether to look for the activations, too
     """
     consumers = _consumers(output.grad_fn for output in outputs)
     order = sorted((node for node in consumers if node.name() != LEAF), key=lambda node: node._sequence_nr())
@@ -187,7 +188,7 @@ def layers_behind(outputs: Iterable[Tensor], names: Mapping[int, str]) -> list[L
     layers: dict[int, Layer] = {}
     for node, (weight, input_kept) in weighted.items():
         layer = layers.setdefault(id(weight), Layer(names[id(weight)], weight))
-        activation, following = _ahead(node, consumers, weighted)
+        activation, following = _ahead(node, consumers, weighted) if forward else (None, None)
         layer.calls.append(Call(node, input_kept, activation, following, weighted[following][1] if following else ""))
     return list(layers.values())
 
@@ -225,9 +226,10 @@ def _consumers(starts: Iterable[Node | None]) -> dict[Node, list[Node]]:
 
 def _weight(node: Node) -> tuple[nn.Parameter, str] | None:
     """The weight that a node multiplies with, and the attribute that keeps the other operand."""
-    operands = WEIGHT_OPS.get(base(node))
+    name = node.name()
+    operands = WEIGHT_OPS.get(_without_number(name))
     if operands is None:
-        return _opaque(node)
+        return _behind(node) if _is_opaque(name) else None
     for (_, edge), (other_kept, _) in (operands, operands[::-1]):
         edges = node.next_functions
         start = edges[edge][0] if edge < len(edges) else None
@@ -237,10 +239,13 @@ def _weight(node: Node) -> tuple[nn.Parameter, str] | None:
     return None
 
 
-def _opaque(node: Node) -> tuple[nn.Parameter, str] | None:
-    """The weight of an operation that is not in the table, if it stands right behind it."""
-    if base(node) not in OPAQUE_OPS and node.name()[-1].isdigit():
-        return None
+@cache
+def _is_opaque(name: str) -> bool:
+    return _without_number(name) in OPAQUE_OPS or not name[-1].isdigit()
+
+
+def _behind(node: Node) -> tuple[nn.Parameter, str] | None:
+    """The weight that stands right behind an operation, if one does."""
     for before, _ in node.next_functions:
         if before is not None and before.name() == LEAF and before.variable.dim() > 1:  # pyright: ignore
             return before.variable, ""  # pyright: ignore

@@ -55,7 +55,7 @@ def listen(
     elements   of each tensor, look at about so many only, forward: at its first rows
     forward    whether to look forward at all
     """
-    seen = Pass(layers_behind(outputs, names))
+    seen = Pass(layers_behind(outputs, names, forward=forward))
     for layer in seen.layers:
         if forward:
             _look(seen, layer, elements)

@@ -27,8 +27,8 @@ Schedule = Callable[[int], bool]
 EVERY = 50  # steps
 EARLY = (0, 1, 2, 5, 10, 20, 35)  # and these, because most trainings are decided by then
 ELEMENTS = 8192  # of an activation are looked at
-RECENT = 8  # readings that a diagnosis is made of
-THIN = 8  # of steps measured in a row, every eighth looks forward too, and at the updates
+RECENT = 16  # readings that a diagnosis is made of
+THIN = 16  # of steps measured in a row, every so many is thorough: it looks forward, at gradients and at updates too
 WAITING = 256  # measured steps stay on the device at most, until somebody asks
 PASSES = 4  # of a step are measured, where gradients are accumulated over several
 
@@ -159,11 +159,12 @@ class Watch:
 
     def after_step(self) -> None:
         if any(any(one.backward.values()) for one in self._passes):
-            layers = self._layers()
+            layers = self._layers() if self._is_thorough() else []
             updates = update_ratios(layers, self._before)
             self._waiting.append((self.steps, measured(self._passes, gradient_norms(layers), updates)))
+            if layers:
+                self._missing = self._without_gradient()
             self._latest = self.steps
-            self._missing = self._without_gradient()
             if self.writers:
                 self._write(dict(_flat(self.readings[-1][1])))
             elif len(self._waiting) > WAITING:
@@ -229,7 +230,7 @@ class Watch:
         return self.schedule(self.steps)
 
     def _is_thorough(self) -> bool:
-        """At the first steps, at steps that stand alone, and else at every eighth."""
+        """At the first steps, at steps that stand alone, and else at every sixteenth."""
         alone = self._latest < self.steps - 1
         return self.steps < THIN or alone or self.steps % THIN == 0
 
