@@ -1,4 +1,4 @@
-"""What `watch` costs: a step with it over a step without, in turn, as medians of ratios of blocks of sixteen."""
+"""What `watch` costs: a step with it over a step without, in turn, as medians of ratios of blocks of 32."""
 
 import statistics
 import time
@@ -12,12 +12,12 @@ import unvanish as uv
 from cases import R, S, Transformer, gaussian, he, mlp, resnet
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {  # with the batch size, and how many blocks
-    "MLP 7 × 128, batch 512": (lambda: mlp([S] * 7, gaussian(0.05)), 512, 13),
-    "MLP 4 × 512, batch 512": (lambda: mlp([R] * 4, he, width=512), 512, 5),
-    "ResNet of 9 blocks, batch 128": (resnet, 128, 3),
-    "transformer × 4, batch 128": (Transformer, 128, 3),
+    "MLP 7 × 128, batch 512": (lambda: mlp([S] * 7, gaussian(0.05)), 512, 9),
+    "MLP 4 × 512, batch 512": (lambda: mlp([R] * 4, he, width=512), 512, 3),
+    "ResNet of 9 blocks, batch 128": (resnet, 128, 2),
+    "transformer × 4, batch 128": (Transformer, 128, 2),
 }
-BLOCK = 16  # steps measured in a row, of which one is thorough
+BLOCK = 32  # steps measured in a row, of which one is thorough
 DEFAULT_SHARE = 50  # by default every 50th step is measured, after the first 50
 
 

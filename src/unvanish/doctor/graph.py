@@ -179,12 +179,8 @@ def layers_behind(outputs: Iterable[Tensor], names: Mapping[int, str], *, forwar
     forward   whether to look for the activations, too
     """
     consumers = _consumers(output.grad_fn for output in outputs)
-    order = sorted((node for node in consumers if node.name() != LEAF), key=lambda node: node._sequence_nr())
-    weighted: dict[Node, tuple[nn.Parameter, str]] = {}
-    for node in order:
-        found = _weight(node)
-        if found is not None and id(found[0]) in names:
-            weighted[node] = found
+    found = [(node, weight) for node in consumers if (weight := _weight(node)) is not None and id(weight[0]) in names]
+    weighted = dict(sorted(found, key=lambda pair: pair[0]._sequence_nr()))
     layers: dict[int, Layer] = {}
     for node, (weight, input_kept) in weighted.items():
         layer = layers.setdefault(id(weight), Layer(names[id(weight)], weight))

@@ -27,8 +27,8 @@ Schedule = Callable[[int], bool]
 EVERY = 50  # steps
 EARLY = (0, 1, 2, 5, 10, 20, 35)  # and these, because most trainings are decided by then
 ELEMENTS = 8192  # of an activation are looked at
-RECENT = 16  # readings that a diagnosis is made of
-THIN = 16  # of steps measured in a row, every so many is thorough: it looks forward, at gradients and at updates too
+RECENT = 32  # readings that a diagnosis is made of
+THIN = 32  # of steps measured in a row, every so many is thorough: it looks forward, at gradients and at updates too
 WAITING = 256  # measured steps stay on the device at most, until somebody asks
 PASSES = 4  # of a step are measured, where gradients are accumulated over several
 
@@ -141,7 +141,7 @@ class Watch:
 
     def before_forward(self) -> None:
         self._during.close()
-        if self._measures() and torch.is_grad_enabled():
+        if self._unfold is not None and self._measures() and torch.is_grad_enabled():
             self._during.enter_context(self._unfold())
 
     def after_forward(self, output: Any) -> None:
@@ -230,7 +230,7 @@ class Watch:
         return self.schedule(self.steps)
 
     def _is_thorough(self) -> bool:
-        """At the first steps, at steps that stand alone, and else at every sixteenth."""
+        """At the first steps, at steps that stand alone, and else at every thirty-second."""
         alone = self._latest < self.steps - 1
         return self.steps < THIN or alone or self.steps % THIN == 0
 
@@ -286,8 +286,8 @@ def watch(
     return Watch(model, optimizer, every=every, write=write)
 
 
-def _whatever_hides(model: nn.Module) -> Callable[[], ExitStack]:
-    """Makes contexts within which a forward pass leaves every operation in the graph.
+def _whatever_hides(model: nn.Module) -> Callable[[], ExitStack] | None:
+    """Makes contexts within which a forward pass leaves every operation in the graph; `None` if it does so anyway.
 
     A compiled model runs uncompiled in it, and recurrent layers one time step after the other: the same but for
     rounding.
@@ -295,6 +295,9 @@ def _whatever_hides(model: nn.Module) -> Callable[[], ExitStack]:
     modules = list(model.modules())
     compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules)
     recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
+
+    if not compiled and not recurrent:
+        return None
 
     def unfold() -> ExitStack:
         during = ExitStack()
