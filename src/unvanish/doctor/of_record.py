@@ -10,7 +10,7 @@ from unvanish.core.record import Record
 from unvanish.doctor.diagnosis import Diagnosis, diagnose
 
 CLASSES = 10
-LEARNED = 0.3  # of the way from guessing to no error
+LEARNED = 0.2  # of the way from guessing to no error
 
 
 def diagnose_run(record: Record, step: int = 0) -> Diagnosis:
@@ -44,7 +44,7 @@ def diagnose_run(record: Record, step: int = 0) -> Diagnosis:
 
 
 def _learns(record: Record) -> bool | None:
-    """Whether the run came a good part of the way from guessing to no error."""
+    """Whether the run came a fifth of the way from guessing to no error."""
     best = record.outcome.best_val_acc
     if best is None or not math.isfinite(best):
         return None
