@@ -37,7 +37,6 @@ class Case:
     loss: Loss = functional.cross_entropy
     pixels: Callable[[Tensor], Tensor] = lambda x: x
     before: Callable[[nn.Module, Tensor, Tensor], None] | None = None
-    also: tuple[str, ...] = ()  # other kinds that name the cause as rightly
 
 
 def sgd(rate: float, **options: float) -> Optimizer:
@@ -371,7 +370,6 @@ OWN = (
         lambda: mlp([R] * 4),
         sgd(0.1),
         pixels=lambda x: x * 1e4,
-        also=("lr_high",),
     ),
     Case("pixels + 1000, Adam", "input_scale", lambda: mlp([R] * 4, he), adam(1e-3), pixels=lambda x: x + 1000),
     Case(

@@ -176,7 +176,7 @@ def _with_other_trials(bed: Bedside, examination: Examination, own: Trial) -> tu
     if inputs and unusual(inputs):
         usual = [bed.attempt(inputs=inputs, rate=rate) for rate in ((1.0, FASTER) if bed.optimizer else ())]
         steps += sum(trial.steps for trial in usual)
-        learned = any(trial.learned for trial in usual)
+        learned = any(trial.learned or (own.diverged and trial.begins_to) for trial in usual)
         examination = replace(examination, standardised=learned or _is_relieved(bed, examination, inputs))
         if examination.standardised:
             return examination, steps

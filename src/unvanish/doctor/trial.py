@@ -86,6 +86,12 @@ class Trial:
         return self.before.plain
 
     @property
+    def begins_to(self) -> bool:
+        """Less than to have learned, but far beyond chance."""
+        beyond = self.gap.spreads >= 12 and self.gap.relative - self.before.relative >= LEAST / 4
+        return math.isfinite(self.losses[-1]) and beyond
+
+    @property
     def learned(self) -> bool:
         return math.isfinite(self.losses[-1]) and self.gap.learned(self.before)
 
