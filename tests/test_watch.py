@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import unvanish as uv
-from unvanish.doctor.watch import default_schedule
+from unvanish.doctor.schedule import default_schedule
 
 LOSS = functional.cross_entropy
 X, Y = torch.randn(20, 32, 16, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 4

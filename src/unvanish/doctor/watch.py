@@ -5,7 +5,7 @@ costs nothing. The loop is left as it is, and the training is the same bit for b
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Protocol
@@ -18,14 +18,12 @@ from unvanish.core.errors import UnvanishError
 from unvanish.core.reading import QUANTITIES, Reading, mean_reading
 from unvanish.doctor.diagnosis import Diagnosis, diagnose
 from unvanish.doctor.graph import Layer, names_of, tensors_in
+from unvanish.doctor.listening import Ear, whatever_hides
 from unvanish.doctor.measure import Measured, Pass, fetched, gradient_norms, listen, measured, update_ratios
+from unvanish.doctor.schedule import Schedule, schedule_of
 from unvanish.doctor.symmetry import alike
-from unvanish.doctor.untouched import step_by_step, unwrapped
+from unvanish.doctor.untouched import unwrapped
 
-Schedule = Callable[[int], bool]
-
-EVERY = 50  # steps
-EARLY = (0, 1, 2, 5, 10, 20, 35)  # and these, because most trainings are decided by then
 ELEMENTS = 8192  # of an activation are looked at
 RECENT = 32  # readings that a diagnosis is made of
 THIN = 32  # of steps measured in a row, every so many is thorough: it looks forward, at gradients and at updates too
@@ -37,27 +35,6 @@ class Writer(Protocol):
     """Takes the numbers of a measured step, by names such as `unvanish/backward_rms/encoder.0`."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None: ...
-
-
-def default_schedule(step: int) -> bool:
-    return step in EARLY or step % EVERY == 0
-
-
-class Ear:
-    """A hook that hears for one watch only: a copy of the model, or a saved one, has a deaf one."""
-
-    def __init__(self, heard: Callable[..., None] | None = None, *, last: bool = False) -> None:
-        self.heard, self.last = heard, last
-
-    def __call__(self, *arguments: Any) -> None:
-        if self.heard is not None:
-            self.heard(*(arguments[-1:] if self.last else ()))
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Ear":
-        return Ear()
-
-    def __reduce__(self) -> tuple[type["Ear"], tuple[()]]:
-        return Ear, ()
 
 
 class Watch:
@@ -75,13 +52,13 @@ class Watch:
         write: Writer | Sequence[Writer] = (),
     ) -> None:
         self.model, self.optimizer = model, optimizer
-        self.schedule = _schedule(every)
+        self.schedule = schedule_of(every)
         self.writers: tuple[Writer, ...] = tuple(write) if isinstance(write, Sequence) else (write,)
         self.steps = 0
         self._read: list[tuple[int, Reading]] = []
         self._waiting: list[tuple[int, Measured]] = []
         self._latest = -1
-        self._unfold = _whatever_hides(model)
+        self._unfold = whatever_hides(model)
         self._inner = unwrapped(model)
         self._names = names_of(self._inner)
         self._parameters = list(self._inner.parameters())
@@ -284,40 +261,6 @@ def watch(
     (3, [0, 1, 2])
     """
     return Watch(model, optimizer, every=every, write=write)
-
-
-def _whatever_hides(model: nn.Module) -> Callable[[], ExitStack] | None:
-    """Makes contexts within which a forward pass leaves every operation in the graph; `None` if it does so anyway.
-
-    A compiled model runs uncompiled in it, and recurrent layers one time step after the other: the same but for
-    rounding.
-    """
-    modules = list(model.modules())
-    compiled = any(hasattr(module, "_orig_mod") or module._compiled_call_impl is not None for module in modules)
-    recurrent = any(isinstance(module, nn.RNNBase) for module in modules)
-
-    if not compiled and not recurrent:
-        return None
-
-    def unfold() -> ExitStack:
-        during = ExitStack()
-        if compiled:
-            during.enter_context(torch.compiler.set_stance("force_eager"))
-        if recurrent:
-            during.enter_context(step_by_step())
-        return during
-
-    return unfold
-
-
-def _schedule(every: int | Schedule | None) -> Schedule:
-    if every is None:
-        return default_schedule
-    if callable(every):
-        return every
-    if not isinstance(every, int) or every < 1:
-        raise UnvanishError(f"every must be a whole number of at least 1, or a function of the step; not {every}")
-    return lambda step: step % every == 0
 
 
 def _broken(one: Reading) -> str | None:

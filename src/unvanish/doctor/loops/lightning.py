@@ -8,7 +8,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unvanish.core.errors import UnvanishError
 from unvanish.doctor.diagnosis import Diagnosis
-from unvanish.doctor.watch import Schedule, Watch, Writer
+from unvanish.doctor.schedule import Schedule
+from unvanish.doctor.watch import Watch, Writer
 
 
 class LightningWatch(Callback):

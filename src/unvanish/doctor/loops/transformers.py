@@ -7,7 +7,8 @@ from transformers import TrainerCallback
 
 from unvanish.core.errors import UnvanishError
 from unvanish.doctor.diagnosis import Diagnosis
-from unvanish.doctor.watch import Schedule, Watch, Writer
+from unvanish.doctor.schedule import Schedule
+from unvanish.doctor.watch import Watch, Writer
 
 
 class TransformersWatch(TrainerCallback):
