@@ -11,9 +11,9 @@ import time
 import torch
 
 import unvanish as uv
+from unvanish.core.schedule import every
 from unvanish.data.fashion_mnist import fashion_mnist
 from unvanish.engine.cohort import Member, Plan
-from unvanish.engine.flow import every
 from unvanish.engine.process import reproducible_process
 from unvanish.engine.train import EpochDone, train_together
 from unvanish.probes import ALL as PROBES

@@ -14,8 +14,8 @@ from functools import partial
 import torch
 
 import unvanish as uv
+from unvanish.core.schedule import every
 from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
-from unvanish.engine.flow import every
 from unvanish.engine.process import reproducible_process
 from unvanish.engine.step import PlainStep
 from unvanish.engine.train import EpochDone, Plan, train

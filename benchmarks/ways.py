@@ -17,9 +17,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import unvanish as uv
+from unvanish.core.schedule import every
 from unvanish.data.batches import epoch_order
 from unvanish.data.fashion_mnist import FashionMNIST, scaled
-from unvanish.engine.flow import every
 from unvanish.engine.train import EpochDone, Plan, train
 from unvanish.probes import ALL as PROBES
 from work import BATCH, Products

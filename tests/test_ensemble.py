@@ -13,11 +13,11 @@ import unvanish as uv
 from test_fast_step import relative_difference
 from unvanish.core.probe import ForwardProbe, Region, UpdateProbe
 from unvanish.core.progress import Chunk
+from unvanish.core.schedule import every
 from unvanish.core.setup import Loss
 from unvanish.engine.captured import WARM_UP, CapturedStep, Replayed
 from unvanish.engine.cohort import Member, Plan
 from unvanish.engine.ensemble import shape_of, stacked
-from unvanish.engine.flow import every
 from unvanish.engine.step import PlainStep, Step, step_for
 from unvanish.engine.train import Ended, EpochDone, train, train_together
 from unvanish.probes import ALL as PROBES

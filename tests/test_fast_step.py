@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 import unvanish as uv
+from unvanish.core.schedule import every
 from unvanish.core.stages import set_training_mode, stage_network
 from unvanish.engine import train as train_module
 from unvanish.engine.chain import chain_of, frozen_prefix
-from unvanish.engine.flow import every
 from unvanish.engine.step import PlainStep, step_for
 from unvanish.engine.train import Ended, EpochDone, Plan, train
 from unvanish.probes import ALL as PROBES

@@ -10,8 +10,9 @@ from torch import nn
 
 import unvanish as uv
 from unvanish.core import moments
+from unvanish.core.schedule import every
 from unvanish.core.sites import find_sites, layer_names, live_region
-from unvanish.engine.flow import Flow, every
+from unvanish.engine.flow import Flow
 from unvanish.engine.step import PlainStep
 from unvanish.engine.train import Ended, EpochDone, Plan, train
 from unvanish.probes import ALL as PROBES

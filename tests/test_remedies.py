@@ -6,9 +6,10 @@ from torch import nn
 
 import unvanish as uv
 from nets import CASES, mlp
+from unvanish.core.schedule import every
 from unvanish.core.sites import find_sites
 from unvanish.core.stages import set_training_mode, stage_network
-from unvanish.engine.flow import Flow, every
+from unvanish.engine.flow import Flow
 from unvanish.engine.step import PlainStep
 from unvanish.probes import ALL as PROBES
 from unvanish.remedies.normalize_inside import Standardize

@@ -1,13 +1,12 @@
 """The command line: parse, call, print. Heavy imports wait until a command needs them."""
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from unvanish.cli_doctor import commands
+from unvanish.exit import FAILED, OK, exit_codes
 
 if TYPE_CHECKING:
     from unvanish.core.record import Record
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 DEFAULT_EPOCHS = 32
 DEFAULT_STORE = Path("unvanish-runs")
-
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 app = typer.Typer(
     name="unvanish",
@@ -27,8 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""See where the gradient dies in a deep network, learn why, fix it, and prove that the fix worked.
 
-Start with [bold]unvanish reproduce[/bold]: six classic remedies for vanishing gradients on FashionMNIST; or with
-[bold]unvanish check[/bold]: what your own network suffers from.""",
+Start with [bold]unvanish reproduce[/bold]: six classic remedies for vanishing gradients on FashionMNIST.
+
+Or with [bold]unvanish check[/bold]: what a network of your own suffers from.""",
     epilog="Exit codes: 0 done · 1 a run failed, or a network is sick · 2 wrong usage · 130 interrupted.",
 )
 
@@ -56,29 +54,12 @@ def options(
     pass
 
 
+app.add_typer(commands)
+
+
 def main() -> None:
     """The entry point."""
     app(prog_name="unvanish")
-
-
-@contextmanager
-def _exit_codes(failed: int = FAILED) -> Iterator[None]:
-    """Errors as one sentence and the right exit code; `failed` is that of errors other than of a recipe."""
-    try:
-        from unvanish.core.errors import RecipeError, UnvanishError
-
-        try:
-            yield
-            sys.stdout.flush()
-        except BrokenPipeError:  # a reader that closes the pipe early (`| head`) is not an error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(OK) from None
-        except UnvanishError as error:
-            typer.echo(f"unvanish: {error}", err=True)
-            raise typer.Exit(USAGE if isinstance(error, RecipeError) else failed) from error
-    except KeyboardInterrupt:
-        typer.echo("unvanish: interrupted; what is done is kept, and the same command goes on from there", err=True)
-        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command(
@@ -139,7 +120,7 @@ def reproduce(
     from unvanish.study.crew import Crew
 
     # The workers start first: they take as long to import torch as this process does.
-    with _exit_codes(), Crew(jobs or usable_cores()) as crew:
+    with exit_codes(), Crew(jobs or usable_cores()) as crew:
         from unvanish.engine.process import device_named
         from unvanish.recipes import PUBLISHED_EPOCHS, method, methods_named
         from unvanish.terminal import print_results, study_progress
@@ -185,7 +166,7 @@ def reproduce(
 @app.command(epilog="Example:  unvanish runs --store my-study")
 def runs(store: StoreOption = DEFAULT_STORE) -> None:
     """List what the store holds, also while another unvanish is training."""
-    with _exit_codes():
+    with exit_codes():
         from unvanish.store.store import Store
         from unvanish.terminal import print_runs
 
@@ -198,7 +179,7 @@ def show(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show one run in full: its recipe, where it ran, its curve and its gradient flow."""
-    with _exit_codes():
+    with exit_codes():
         from unvanish.core.errors import StoreError
         from unvanish.store.store import Store
         from unvanish.terminal import print_record, run_name
@@ -226,7 +207,7 @@ def export(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Write the curves as CSV, one row an epoch; epochs count from 1 in each stage."""
-    with _exit_codes():
+    with exit_codes():
         from unvanish.report.csv import write_csv
 
         write_csv(_records(store, runs, epochs), to, layers=layers)
@@ -252,7 +233,7 @@ def report(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Rebuild the report from the store alone, also while another unvanish is training."""
-    with _exit_codes():
+    with exit_codes():
         from unvanish.report.results import grouped
         from unvanish.report.write import write_report
 
@@ -265,93 +246,11 @@ def report(
 @app.command(epilog="Example:  UNVANISH_DATA=~/fashion-mnist unvanish data")
 def data() -> None:
     """Fetch and verify FashionMNIST, and say where it lies."""
-    with _exit_codes():
+    with exit_codes():
         from unvanish.data.sources import locate
 
         for path in locate().values():
             typer.echo(path)
-
-
-@app.command(
-    epilog="""Examples:
-
-unvanish check model.py:make · make() gives a dict of model, batches, loss, optimizer
-
-unvanish check model.py:Net --batches data.py:loader --format junit > check.xml
-
-Exit codes: 0 healthy · 1 sick · 2 wrong usage."""
-)
-def check(
-    factory: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE.py:FACTORY",
-            help="Called without arguments; gives a model, or a dict of model, batches, loss, optimizer.",
-        ),
-    ],
-    batches: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.py:FACTORY", help="Gives an iterable of (input, target), such as a DataLoader."),
-    ] = None,
-    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="text, json, sarif or junit.")] = "text",
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Also write a page with the flow plot.")
-    ] = None,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimizer steps of a trial, on a copy.")] = 20,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Of torch's random numbers, before the factory is called.")
-    ] = 0,
-) -> None:
-    """Diagnose a network before it is trained: where the signal dies, why, and what helps.
-
-    The loss is torch.nn.functional.cross_entropy unless the factory gives another, and `optimizer` may be one or a
-    function of the parameters. Without an optimizer nothing is said about the learning rate.
-    """
-    with _exit_codes(failed=USAGE):
-        import torch
-
-        from unvanish.core.errors import RecipeError, did_you_mean
-        from unvanish.doctor.check import check as diagnosed
-        from unvanish.doctor.factory import patient
-        from unvanish.doctor.formats import FORMATS
-
-        if format not in FORMATS:
-            raise RecipeError(f"no format '{format}'{did_you_mean(format, FORMATS)}: text, json, sarif or junit")
-        torch.manual_seed(seed)
-        with redirect_stdout(sys.stderr):  # what the user's code prints must not mix with the result
-            one = patient(factory, batches)
-            diagnosis = diagnosed(one.model, one.batches, loss=one.loss, optimizer=one.optimizer, steps=steps)
-        if html is not None:
-            diagnosis.to_html(html)
-        typer.echo(FORMATS[format](diagnosis, factory.rpartition(":")[0]))
-        if diagnosis.sick:
-            raise typer.Exit(FAILED)
-
-
-@app.command(
-    epilog="""Examples:
-
-unvanish rule UV001
-
-unvanish rule --list"""
-)
-def rule(
-    code: Annotated[str | None, typer.Argument(metavar="CODE", help="A finding's code, or its kind.")] = None,
-    every: Annotated[bool, typer.Option("--list", help="All codes, a line each.")] = False,
-) -> None:
-    """Explain a finding: what it measures, why it is bad, known problems, remedies, references."""
-    if every == (code is not None):
-        raise typer.BadParameter("give a code such as UV001, or --list", param_hint="CODE")
-    with _exit_codes():
-        from unvanish.doctor.checks import ALL
-        from unvanish.doctor.rules import explanation
-        from unvanish.doctor.rules import rule as rule_named
-
-        if code is not None:
-            typer.echo(explanation(rule_named(code)))
-            return
-        for one in ALL:
-            typer.echo(f"{one.code}  {one.kind:<13} {one.title}")
 
 
 def _seeds(text: str) -> list[int]:

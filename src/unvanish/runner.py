@@ -13,13 +13,13 @@ from unvanish.core.packing import pack
 from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
 from unvanish.core.record import Epoch, Record
+from unvanish.core.schedule import every
 from unvanish.core.sites import layer_names
 from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
 from unvanish.engine.checkpoint import Checkpoint
 from unvanish.engine.cohort import Member, Plan
 from unvanish.engine.ensemble import shape_of
 from unvanish.engine.environment import environment
-from unvanish.engine.flow import every
 from unvanish.engine.process import device_named, reproducible_process
 from unvanish.engine.step import step_for
 from unvanish.engine.train import Ended, EpochDone, train_together

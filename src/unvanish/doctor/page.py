@@ -4,10 +4,10 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from unvanish.core.reading import Array, Reading
+from unvanish.core.templates import rendered
 from unvanish.doctor.checks import ALL
 from unvanish.doctor.text import COLUMNS, DECADES, listed, number, rows, verdict
 
@@ -19,15 +19,10 @@ STYLES = {"forward: what tells inputs apart": "#2f7ebc", "backward: ‖∂loss/�
 
 
 def fragment(diagnosis: "Diagnosis") -> str:
-    environment = Environment(
-        loader=PackageLoader("unvanish.doctor", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     reading = diagnosis.reading
-    return environment.get_template("diagnosis.html").render(
+    return rendered(
+        "unvanish.doctor",
+        "diagnosis.html",
         diagnosis=diagnosis,
         last_word=list(verdict(diagnosis))[-1],
         titles={check.code: check.title for check in ALL},

@@ -1,10 +1,8 @@
-"""When a watch measures: a function of the step, apart from what is measured."""
-
-from collections.abc import Callable
+"""When a watch measures."""
 
 from unvanish.core.errors import UnvanishError
-
-Schedule = Callable[[int], bool]
+from unvanish.core.schedule import Schedule
+from unvanish.core.schedule import every as every_so_many
 
 EVERY = 50  # steps
 EARLY = (0, 1, 2, 5, 10, 20, 35)  # and these, because most trainings are decided by then
@@ -21,4 +19,4 @@ def schedule_of(every: int | Schedule | None) -> Schedule:
         return every
     if not isinstance(every, int) or every < 1:
         raise UnvanishError(f"every must be a whole number of at least 1, or a function of the step; not {every}")
-    return lambda step: step % every == 0
+    return every_so_many(every)

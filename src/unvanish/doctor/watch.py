@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from unvanish.core.check import Examination
 from unvanish.core.errors import UnvanishError
 from unvanish.core.reading import QUANTITIES, Reading, mean_reading
+from unvanish.core.schedule import Schedule
 from unvanish.doctor.diagnosis import Diagnosis, diagnose
 from unvanish.doctor.graph import Layer, names_of, tensors_in
 from unvanish.doctor.listening import Ear, whatever_hides
 from unvanish.doctor.measure import Measured, Pass, fetched, gradient_norms, listen, measured, update_ratios
-from unvanish.doctor.schedule import Schedule, schedule_of
+from unvanish.doctor.schedule import schedule_of
 from unvanish.doctor.symmetry import alike
 from unvanish.doctor.untouched import unwrapped
 

@@ -11,19 +11,13 @@ import torch
 from torch import Tensor
 
 from unvanish.core.probe import BackwardProbe, ForwardProbe, GradientProbe, Probe, UpdateProbe
+from unvanish.core.schedule import Schedule
 from unvanish.core.sites import Site
 from unvanish.engine.bundle import Alone, Bundle
-
-Schedule = Callable[[int], bool]  # from the number of the step within its epoch, from 0
 
 Values = dict[tuple[str, int], list[Tensor]]  # (probe, layer) → one value a measured step
 
 ALONE = Alone()
-
-
-def every(steps: int) -> Schedule:
-    """True on step 0 and then on every so many."""
-    return lambda step: step % steps == 0
 
 
 class Flow:

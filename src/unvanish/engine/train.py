@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from unvanish.core.probe import Probe
 from unvanish.core.record import Epoch, diverged
+from unvanish.core.schedule import Schedule
 from unvanish.core.setup import Loss, Setup
 from unvanish.core.sites import layer_names
 from unvanish.core.stages import set_training_mode
@@ -20,7 +21,7 @@ from unvanish.engine.captured import CapturedStep, CudaGraph, Replayed
 from unvanish.engine.chain import chain_of, frozen_prefix
 from unvanish.engine.checkpoint import Checkpoint
 from unvanish.engine.cohort import Cohort, Member, Plan
-from unvanish.engine.flow import Flow, Schedule
+from unvanish.engine.flow import Flow
 from unvanish.engine.step import Step, step_for
 
 

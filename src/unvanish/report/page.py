@@ -7,9 +7,9 @@ from typing import Any
 
 import altair as alt
 import vl_convert
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from unvanish.core.templates import rendered
 from unvanish.doctor.of_record import diagnose_run
 from unvanish.report.published import comparisons
 from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, different_environments, headline, table
@@ -17,14 +17,9 @@ from unvanish.report.results import COLUMNS, Group, as_factor, attenuation, diff
 
 def page(groups: Sequence[Group], figures: dict[str, alt.Chart]) -> str:
     """The report as HTML."""
-    environment = Environment(
-        loader=PackageLoader("unvanish.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(
+    return rendered(
+        "unvanish.report",
+        "report.html",
         columns=COLUMNS,
         rows=table(groups),
         seeds=sorted({record.recipe.seed for group in groups for record in group.records}),

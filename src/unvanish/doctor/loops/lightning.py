@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from unvanish.core.errors import UnvanishError
+from unvanish.core.schedule import Schedule
 from unvanish.doctor.diagnosis import Diagnosis
-from unvanish.doctor.schedule import Schedule
 from unvanish.doctor.watch import Watch, Writer
 
 

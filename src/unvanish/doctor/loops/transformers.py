@@ -6,8 +6,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from unvanish.core.errors import UnvanishError
+from unvanish.core.schedule import Schedule
 from unvanish.doctor.diagnosis import Diagnosis
-from unvanish.doctor.schedule import Schedule
 from unvanish.doctor.watch import Watch, Writer
 
 
