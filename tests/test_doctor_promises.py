@@ -152,6 +152,25 @@ def test_an_unused_head_of_zeros_is_unused_and_not_symmetric() -> None:
     assert not diagnosis.sick
 
 
+def test_a_head_that_starts_at_zero_is_no_finding() -> None:
+    model = healthy()
+    nn.init.zeros_(model[2].weight)  # pyright: ignore
+    nn.init.zeros_(model[2].bias)  # pyright: ignore
+    diagnosis = uv.check(model, toy(), loss=LOSS, optimizer=torch.optim.Adam(model.parameters(), 0.01))
+    assert diagnosis.learns
+    assert not diagnosis.findings
+
+
+def test_rows_of_an_embedding_that_were_not_seen_are_no_finding() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(1000, 16), nn.Flatten(), nn.Linear(64, 4))
+    tokens = torch.randint(0, 20, (9, 64, 4))  # of a thousand
+    optimizer = torch.optim.Adam(model.parameters(), 0.03)
+    diagnosis = uv.check(model, zip(tokens, tokens[..., 0] % 4, strict=True), loss=LOSS, optimizer=optimizer)
+    assert diagnosis.learns
+    assert not diagnosis.findings
+
+
 class Times(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -191,7 +210,9 @@ def test_sparse_gradients_and_bags_of_embeddings() -> None:
 def test_complex_weights_are_measured_as_far_as_they_go() -> None:
     model = nn.Sequential(nn.Linear(16, 8, dtype=torch.cfloat), nn.Tanh(), nn.Linear(8, 4, dtype=torch.cfloat))
     batches = [(x.cfloat(), y) for x, y in toy()]
-    uv.check(model, batches, loss=lambda out, y: LOSS(out.abs(), y))
+    reading = uv.check(model, batches, loss=lambda out, y: LOSS(out.abs(), y)).reading
+    assert reading.layers == ("0", "2")
+    assert (reading.backward_norm_L > 0).all()
 
 
 class Checkpointed(nn.Module):

@@ -1,4 +1,4 @@
-"""What `watch` costs: a step with it over a step without, in turn, as medians of ratios of blocks of 32."""
+"""What `watch` costs: a step with it over one without, in turn, medians over blocks of 32; and what `check` takes."""
 
 import statistics
 import time
@@ -54,3 +54,25 @@ def overhead(name: str) -> tuple[float, float]:
                 without += step()
             ratios.append(2 * with_flow / without - 1)
     return statistics.median(alone) / DEFAULT_SHARE, statistics.median(in_a_row)
+
+
+def check_seconds() -> dict[str, float]:
+    """How long a `check` takes, the median of three, one at a time."""
+    networks: dict[str, Callable[[], nn.Module]] = {
+        "MLP 4 × 128": lambda: mlp([R] * 4, he),
+        "baseline, 7 × 128 sigmoid": lambda: mlp([S] * 7, gaussian(0.05)),
+        "transformer × 12": lambda: Transformer(12, norm_first=True),
+    }
+    batches = [(torch.randn(128, 784), torch.randint(0, 10, (128,))) for _ in range(9)]
+    took = {}
+    for name, build in networks.items():
+        times = []
+        for _ in range(3):
+            model = build()
+            began = time.perf_counter()
+            uv.check(
+                model, batches, loss=functional.cross_entropy, optimizer=torch.optim.Adam(model.parameters(), 1e-3)
+            )
+            times.append(time.perf_counter() - began)
+        took[name] = statistics.median(times)
+    return took

@@ -20,7 +20,7 @@ import torch
 import unvanish as uv
 from cases import ALL, FOUNDING, Case
 from confirm import KEPT
-from overhead import NETWORKS, overhead
+from overhead import NETWORKS, check_seconds, overhead
 from patients import SEEDS, admit
 from rivals import RIVALS, observed
 
@@ -138,7 +138,9 @@ def costs() -> list[str]:
     for name in NETWORKS:
         default, every = overhead(name)
         lines.append(f"| {name} | {default:+.2%} | {every:+.1%} |")
-    return lines
+    lines += ["", "And a `check`, on noise that nobody can learn from, so that it has to try everything:", ""]
+    lines += ["| network | seconds |", "| --- | --- |"]
+    return lines + [f"| {name} | {seconds:.1f} |" for name, seconds in check_seconds().items()]
 
 
 def main() -> None:
@@ -174,7 +176,7 @@ def main() -> None:
             "",
         ]
     if cost:
-        text += ["## What `watch` costs", "", *cost, ""]
+        text += ["## What they cost", "", *cost, ""]
     text += ["## Case by case", "", "What is not right is in bold.", "", *table(visits), ""]
     print("\n".join(text))
     if options.to:

@@ -47,7 +47,7 @@ def check(
     The loss is torch.nn.functional.cross_entropy unless the factory gives another, and `optimizer` may be one or a
     function of the parameters. Without an optimizer nothing is said about the learning rate.
     """
-    with exit_codes(failed=USAGE):
+    with exit_codes(failed=USAGE, interrupted="nothing was written"):
         import torch
 
         from unvanish.core.errors import RecipeError, did_you_mean

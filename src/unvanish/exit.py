@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import typer
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+KEPT = "what is done is kept, and the same command goes on from there"
 
 
 @contextmanager
-def exit_codes(failed: int = FAILED) -> Iterator[None]:
+def exit_codes(failed: int = FAILED, interrupted: str = KEPT) -> Iterator[None]:
     """Errors as one sentence and the right exit code; `failed` is that of errors other than of a recipe."""
     try:
         from unvanish.core.errors import RecipeError, UnvanishError
@@ -26,5 +27,5 @@ def exit_codes(failed: int = FAILED) -> Iterator[None]:
             typer.echo(f"unvanish: {error}", err=True)
             raise typer.Exit(USAGE if isinstance(error, RecipeError) else failed) from error
     except KeyboardInterrupt:
-        typer.echo("unvanish: interrupted; what is done is kept, and the same command goes on from there", err=True)
+        typer.echo(f"unvanish: interrupted; {interrupted}", err=True)
         raise typer.Exit(INTERRUPTED) from None
