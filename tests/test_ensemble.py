@@ -11,10 +11,13 @@ from torch.utils._pytree import tree_map
 
 import unvanish as uv
 from test_fast_step import relative_difference
-from unvanish.core.probe import ForwardProbe, Region, UpdateProbe
+from unvanish.core.moments import relative_change
+from unvanish.core.probe import UpdateProbe
 from unvanish.core.progress import Chunk
+from unvanish.core.region import Region
 from unvanish.core.schedule import every
 from unvanish.core.setup import Loss
+from unvanish.core.signal import TensorSignal
 from unvanish.engine.captured import WARM_UP, CapturedStep, Replayed
 from unvanish.engine.cohort import Member, Plan
 from unvanish.engine.ensemble import shape_of, stacked
@@ -100,9 +103,9 @@ def test_every_probe_measures_many_runs_at_once(probe):
     others = values + 0.1 * torch.randn(5, 16, 8)
 
     def measure(a: Tensor, b: Tensor) -> Tensor:
-        if isinstance(probe, ForwardProbe):
-            return probe.measure(a, b, Region(-1.0, 1.0))
-        return probe.measure(a, b) if isinstance(probe, UpdateProbe) else probe.measure(a)
+        if isinstance(probe, UpdateProbe):
+            return probe.measure(relative_change(a, b))
+        return probe.measure(TensorSignal(a, Region(-1.0, 1.0)))
 
     each = torch.stack([measure(a, b) for a, b in zip(values, others, strict=True)])
     torch.testing.assert_close(torch.func.vmap(measure)(values, others), each)

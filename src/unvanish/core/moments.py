@@ -3,11 +3,6 @@
 from torch import Tensor
 
 
-def mean(values: Tensor) -> Tensor:
-    """The mean over all elements, as a 0-dimensional tensor on the same device."""
-    return values.mean()
-
-
 def rms(values: Tensor) -> Tensor:
     """√(mean of the squares) over all elements."""
     flat = values.flatten()
@@ -20,11 +15,6 @@ def norm(values: Tensor) -> Tensor:
     return flat.dot(flat).sqrt()
 
 
-def std(values: Tensor) -> Tensor:
-    """The biased standard deviation over all elements.
-
-    The mean is subtracted first: Var[x] = E[x²] − E[x]² would cancel where all elements are close to each other,
-    as they are behind a sigmoid whose input has died out.
-    """
-    centred = values.flatten() - values.mean()
-    return centred.dot(centred).div(centred.numel()).sqrt()
+def relative_change(before: Tensor, after: Tensor) -> Tensor:
+    """‖after − before‖ / ‖before‖ over all elements."""
+    return norm(after - before) / norm(before)

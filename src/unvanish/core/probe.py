@@ -1,25 +1,12 @@
 """A probe: one quantity of a layer, reduced on the device to one number a measured step."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Region:
-    """Where an activation's slope is alive: between `low` and `high`; outside, it is flat.
-
-    An end without a flat part is infinite: ReLU's region is (0, ∞), a sigmoid's about (−4.4, 4.4).
-    """
-
-    low: float
-    high: float
-
-    @property
-    def two_sided(self) -> bool:
-        return self.low > float("-inf") and self.high < float("inf")
+from unvanish.core.signal import Signal
 
 
 class Probe(ABC):
@@ -33,33 +20,39 @@ class Probe(ABC):
     log: ClassVar[bool] = False
 
 
-class ForwardProbe(Probe):
+class PreActivationProbe(Probe):
     @abstractmethod
-    def measure(self, z: Tensor, h: Tensor, region: Region) -> Tensor:
-        """From the pre-activation z and the activation h = φ(z), of equal shape, and φ's region.
+    def measure(self, z: Signal) -> Tensor:
+        """From the pre-activation z, which knows the region of the activation φ behind it.
 
         `nothing(z)` where the quantity has no meaning for this activation.
         """
 
 
+class ActivationProbe(Probe):
+    @abstractmethod
+    def measure(self, h: Signal) -> Tensor:
+        """From the activation h = φ(z)."""
+
+
 class BackwardProbe(Probe):
     @abstractmethod
-    def measure(self, dz: Tensor) -> Tensor:
+    def measure(self, dz: Signal) -> Tensor:
         """From ∂loss/∂z, with the shape of the pre-activation z."""
 
 
 class GradientProbe(Probe):
     @abstractmethod
-    def measure(self, gradient: Tensor) -> Tensor:
+    def measure(self, gradient: Signal) -> Tensor:
         """From ∂loss/∂W of the layer's weight, after the backward pass, before the step."""
 
 
 class UpdateProbe(Probe):
     @abstractmethod
-    def measure(self, before: Tensor, after: Tensor) -> Tensor:
-        """From the layer's weight before and after the optimizer's step."""
+    def measure(self, change: Tensor) -> Tensor:
+        """From ‖ΔW‖ / ‖W‖ of the layer's weight in the optimizer's step."""
 
 
-def nothing(z: Tensor) -> Tensor:
-    """NaN, as a 0-dimensional tensor on z's device: there is no such quantity."""
-    return z.new_full((), float("nan"))
+def nothing(z: Signal) -> Tensor:
+    """NaN: there is no such quantity."""
+    return torch.full_like(z.mean, float("nan"))

@@ -61,7 +61,8 @@ def _factors(values_L: Array) -> Array:
     before = np.nan
     for index, value in enumerate(values_L):
         if np.isfinite(value):
-            factors_L[index] = value / before if before > 0 else np.nan
+            with np.errstate(over="ignore"):  # a factor beyond the largest number is infinite
+                factors_L[index] = value / before if before > 0 else np.nan
             before = value
     return factors_L
 

@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.core.activations import is_activation
-from unvanish.core.probe import Region
+from unvanish.core.region import EVERYWHERE, Region
 from unvanish.core.setup import Setup
 from unvanish.core.structure import WEIGHT_LAYERS, Block, modules_in
-
-EVERYWHERE = Region(float("-inf"), float("inf"))
 
 # "Flat" is a slope under a twentieth of the steepest: a sigmoid beyond ±4.36, a tanh beyond ±2.18.
 FLAT = 0.05

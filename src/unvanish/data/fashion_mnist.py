@@ -9,6 +9,7 @@ from torch import Tensor
 
 from unvanish.data import sources
 from unvanish.data.sources import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
+from unvanish.kernels.passes import picked
 
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes before the pixels in an IDX file
 
@@ -34,8 +35,10 @@ class Images:
         """The network's inputs and the labels of the picked ones; also of many batches at once, [R, B]."""
         # `index_select` copies whole rows; indexing by brackets costs seven times as much on CPU
         flat, shape = picked_B.flatten(), picked_B.shape
-        pixels, labels = self.pixels_ND.index_select(0, flat), self.labels_N.index_select(0, flat)
-        return scaled(pixels).unflatten(0, shape), labels.unflatten(0, shape)
+        x_BD, labels = picked(self.pixels_ND, flat), self.labels_N.index_select(0, flat)
+        if x_BD is None:
+            x_BD = scaled(self.pixels_ND.index_select(0, flat))
+        return x_BD.unflatten(0, shape), labels.unflatten(0, shape)
 
     def to(self, device: torch.device) -> "Images":
         return Images(self.pixels_ND.to(device), self.labels_N.to(device))

@@ -20,6 +20,7 @@ from pathlib import Path
 import pooch
 from filelock import FileLock
 
+from unvanish.core.cache import cache_folder
 from unvanish.core.errors import DataError
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -45,14 +46,9 @@ MIRROR_TIMEOUTS_S = (5, 30)  # to connect, and between two packets
 log = logging.getLogger("unvanish")
 
 
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/unvanish` or what is usual on this system."""
-    return Path(pooch.os_cache("unvanish")) / "fashion-mnist"
-
-
 def locate() -> dict[str, Path]:
     """The four uncompressed, verified IDX files by name; fetched into the cache if need be."""
-    cache = cache_folder()
+    cache = cache_folder("fashion-mnist")
     own = os.environ.get("UNVANISH_DATA")
     if own and (found := _own_files(Path(own))):
         return found

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unvanish.core.probe import Region
+from unvanish.core.region import Region
 from unvanish.core.sites import EVERYWHERE, FLAT
 
 Node = torch.autograd.graph.Node

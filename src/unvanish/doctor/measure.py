@@ -16,11 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.core.reading import QUANTITIES, Reading
+from unvanish.core.signal import TensorSignal, dead_units
 from unvanish.doctor.graph import Layer, layers_behind
-from unvanish.probes.dead import dead_units
-from unvanish.probes.saturated import Saturated
 
-SATURATED = Saturated()
 norm = torch.linalg.vector_norm
 CALL = "call "
 LEAST_ROWS = 8
@@ -89,7 +87,7 @@ def _look(seen: Pass, layer: Layer, elements: int | None) -> None:
         if ends is not None and ends[0].dim() > 1:
             z, region = _some(ends[0], elements), ends[1]
             if region.two_sided:
-                value = SATURATED.measure(z, z, region)
+                value = TensorSignal(z, region).saturated
                 seen.forward.setdefault((layer.name, "saturated_L"), []).append(value)
             else:
                 alive.append(dead_units(z, region))

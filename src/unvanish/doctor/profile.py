@@ -11,6 +11,7 @@ import numpy as np
 
 from unvanish.core.reading import Array, Reading
 
+unbounded = np.errstate(over="ignore")  # a ratio beyond the largest number is infinite
 TIME_STEPS = 8  # fewer uses of one weight are depth, not time
 
 
@@ -26,6 +27,7 @@ class Passage:
     layers: tuple[str, ...]
 
 
+@unbounded
 def backward_loss(reading: Reading) -> Passage:
     """The worst loss of the backward signal on its way down.
 
@@ -54,6 +56,7 @@ def _shrinking(reading: Reading, b_L: Array, worst: int) -> tuple[str, ...]:
     return tuple(reading.layers[index] for index in steep)
 
 
+@unbounded
 def backward_growth(reading: Reading) -> Passage:
     """How much larger the backward signal is at its largest than at the output layer."""
     b_L = _measured(reading.backward_norm_L)
@@ -65,6 +68,7 @@ def backward_growth(reading: Reading) -> Passage:
     return Passage(float(b_L.max() / near), layers)
 
 
+@unbounded
 def forward_growth(reading: Reading) -> Passage:
     """How much larger the activations are at their largest than behind the first layer."""
     h_L = _measured(reading.activation_rms_L)
@@ -74,6 +78,7 @@ def forward_growth(reading: Reading) -> Passage:
     return Passage(float(seen.max() / seen[0]), tuple(reading.layers[1:]))
 
 
+@unbounded
 def growth_over_time(reading: Reading) -> Passage:
     """Of a weight that is used many times in one pass: the largest backward signal over that of the later half."""
     worst = Passage(1.0, ())

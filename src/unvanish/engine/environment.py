@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from unvanish.core.machine import usable_cores
+from unvanish.kernels.library import library
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": "1 a process, denormals flushed",
+        "kernels": "compiled" if library() else "torch",
     }
 
 

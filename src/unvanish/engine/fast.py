@@ -87,10 +87,13 @@ class FastStep:
         h = x
         for module, link in zip(self.chain, self.links, strict=True):
             site = sites.get(module)
-            z = h.clone() if site and site.activation else None  # the link may overwrite it
+            if site and site.activation:
+                flow.pre_activation(site, h)  # the link may overwrite it
             h = link.forward(h)
             if site:
-                flow.forward(site, h if z is None else z, h)
+                if not site.activation:
+                    flow.pre_activation(site, h)
+                flow.activation(site, h)
 
         output = h.detach().requires_grad_()
         with torch.enable_grad():

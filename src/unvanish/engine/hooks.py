@@ -21,9 +21,8 @@ def listening(flow: Flow) -> Iterator[None]:
         if site.activation is None:
             hooks.append(site.layer.register_forward_hook(_on_layer(flow, site)))
         else:
-            entered: list[Tensor] = []
-            hooks.append(site.activation.register_forward_pre_hook(_on_pre_activation(flow, site, entered)))
-            hooks.append(site.activation.register_forward_hook(_on_activation(flow, site, entered)))
+            hooks.append(site.activation.register_forward_pre_hook(_on_pre_activation(flow, site)))
+            hooks.append(site.activation.register_forward_hook(_on_activation(flow, site)))
     try:
         yield
     finally:
@@ -33,26 +32,26 @@ def listening(flow: Flow) -> Iterator[None]:
 
 def _on_layer(flow: Flow, site: Site) -> Callable[[nn.Module, tuple, Tensor], None]:
     def hook(_module: nn.Module, _args: tuple, z: Tensor) -> None:
-        flow.forward(site, z.detach(), z.detach())
+        flow.pre_activation(site, z.detach())
+        flow.activation(site, z.detach())
         _on_gradient(flow, site, z)
 
     return hook
 
 
-def _on_pre_activation(flow: Flow, site: Site, entered: list[Tensor]) -> Callable[[nn.Module, tuple], None]:
-    def hook(module: nn.Module, args: tuple) -> None:
-        z = args[0]
+def _on_pre_activation(flow: Flow, site: Site) -> Callable[[nn.Module, tuple], None]:
+    def hook(_module: nn.Module, args: tuple) -> None:
         # An in-place activation is about to overwrite z; a gradient hook set before that still
         # gets the gradient of what z was.
-        entered.append(z.detach().clone() if getattr(module, "inplace", False) else z.detach())
-        _on_gradient(flow, site, z)
+        flow.pre_activation(site, args[0].detach())
+        _on_gradient(flow, site, args[0])
 
     return hook
 
 
-def _on_activation(flow: Flow, site: Site, entered: list[Tensor]) -> Callable[[nn.Module, tuple, Tensor], None]:
+def _on_activation(flow: Flow, site: Site) -> Callable[[nn.Module, tuple, Tensor], None]:
     def hook(_module: nn.Module, _args: tuple, h: Tensor) -> None:
-        flow.forward(site, entered.pop(), h.detach())
+        flow.activation(site, h.detach())
 
     return hook
 

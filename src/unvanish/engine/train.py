@@ -22,7 +22,9 @@ from unvanish.engine.chain import chain_of, frozen_prefix
 from unvanish.engine.checkpoint import Checkpoint
 from unvanish.engine.cohort import Cohort, Member, Plan
 from unvanish.engine.flow import Flow
+from unvanish.engine.meter import AtOnce, Compiled
 from unvanish.engine.step import Step, step_for
+from unvanish.kernels.library import library
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def train_together(
         if device.type == "cuda":
             graph = CudaGraph(device)
             step, forward = CapturedStep(step, part.network, graph), Replayed(part.network, graph)
-        flow = Flow(sites, probes, schedule, len(layer_names(setup)), bundle)
+        meter = Compiled() if device.type == "cpu" and not bundle.lead and library() else AtOnce(bundle)
+        flow = Flow(sites, probes, schedule, len(layer_names(setup)), meter)
         last, ahead = stage.epochs(plan.epochs), None
 
         for epoch in range(done + 1, last + 1):

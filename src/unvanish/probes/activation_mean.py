@@ -9,15 +9,15 @@ from typing import final
 
 from torch import Tensor
 
-from unvanish.core.moments import mean
-from unvanish.core.probe import ForwardProbe, Region
+from unvanish.core.probe import ActivationProbe
+from unvanish.core.signal import Signal
 
 
 @final
 @dataclass(frozen=True)
-class ActivationMean(ForwardProbe):
+class ActivationMean(ActivationProbe):
     name = "activation_mean"
     unit = "activation"
 
-    def measure(self, z: Tensor, h: Tensor, region: Region) -> Tensor:  # z_BD, h_BD
-        return mean(h)
+    def measure(self, h: Signal) -> Tensor:
+        return h.mean

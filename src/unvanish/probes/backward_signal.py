@@ -9,8 +9,8 @@ from typing import final
 
 from torch import Tensor
 
-from unvanish.core.moments import rms
 from unvanish.core.probe import BackwardProbe
+from unvanish.core.signal import Signal
 
 
 @final
@@ -20,5 +20,5 @@ class BackwardSignal(BackwardProbe):
     unit = "loss / pre-activation"
     log = True
 
-    def measure(self, dz: Tensor) -> Tensor:  # dz_BD
-        return rms(dz)
+    def measure(self, dz: Signal) -> Tensor:
+        return dz.rms

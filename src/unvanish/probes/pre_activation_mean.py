@@ -9,15 +9,15 @@ from typing import final
 
 from torch import Tensor
 
-from unvanish.core.moments import mean
-from unvanish.core.probe import ForwardProbe, Region
+from unvanish.core.probe import PreActivationProbe
+from unvanish.core.signal import Signal
 
 
 @final
 @dataclass(frozen=True)
-class PreActivationMean(ForwardProbe):
+class PreActivationMean(PreActivationProbe):
     name = "pre_activation_mean"
     unit = "pre-activation"
 
-    def measure(self, z: Tensor, h: Tensor, region: Region) -> Tensor:  # z_BD, h_BD
-        return mean(z)
+    def measure(self, z: Signal) -> Tensor:
+        return z.mean

@@ -12,18 +12,15 @@ from typing import final
 
 from torch import Tensor
 
-from unvanish.core.probe import ForwardProbe, Region, nothing
+from unvanish.core.probe import PreActivationProbe, nothing
+from unvanish.core.signal import Signal
 
 
 @final
 @dataclass(frozen=True)
-class Saturated(ForwardProbe):
+class Saturated(PreActivationProbe):
     name = "saturated"
     unit = "fraction"
 
-    def measure(self, z: Tensor, h: Tensor, region: Region) -> Tensor:  # z_BD
-        if not region.two_sided:
-            return nothing(z)
-        moved = z.clamp(region.low, region.high) - z  # 0 but for the saturated ones
-        # signs are floats: a mask of booleans takes three times as long to make and to count
-        return moved.sign().square().mean()
+    def measure(self, z: Signal) -> Tensor:
+        return z.saturated if z.region.two_sided else nothing(z)

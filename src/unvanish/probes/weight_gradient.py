@@ -10,8 +10,8 @@ from typing import final
 
 from torch import Tensor
 
-from unvanish.core.moments import norm
 from unvanish.core.probe import GradientProbe
+from unvanish.core.signal import Signal
 
 
 @final
@@ -21,5 +21,5 @@ class WeightGradient(GradientProbe):
     unit = "loss / weight"
     log = True
 
-    def measure(self, gradient: Tensor) -> Tensor:
-        return norm(gradient)
+    def measure(self, gradient: Signal) -> Tensor:
+        return gradient.norm

@@ -39,7 +39,7 @@ class Collapse(Check):
 
     def examine(self, seen: Examination) -> Finding | None:
         reading = seen.reading
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             contrast_L = reading.spread_L / reading.activation_rms_L
         hidden = range(max(1, len(reading) - 1))  # what the last layer gives may be all offset
         known = [index for index in hidden if len(reading) and np.isfinite(contrast_L[index])]

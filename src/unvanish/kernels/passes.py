@@ -1,0 +1,57 @@
+"""The compiled kernels as functions of tensors: for those that lie on the CPU, one element after another."""
+# B batch, D features, N samples, S measured steps
+
+from typing import final
+
+import torch
+from torch import Tensor
+
+from unvanish.core.moments import relative_change
+from unvanish.core.region import Region
+from unvanish.core.signal import TensorSignal
+from unvanish.kernels.library import library
+
+COLUMNS = ("mean", "std", "rms", "norm", "saturated", "dead")  # of a survey, as in kernels.c
+
+
+def fits(values: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a kernel can read them."""
+    return values.dtype is dtype and values.is_cpu and values.is_contiguous()
+
+
+def picked(images_ND: Tensor, rows_B: Tensor) -> Tensor | None:
+    """The rows of images of bytes, divided by 255: the bits that torch leaves. `None` where no kernel can."""
+    kernels = library()
+    if kernels is None or not fits(images_ND, torch.uint8) or not fits(rows_B, torch.int64):
+        return None
+    x_BD = torch.empty(len(rows_B), images_ND.shape[1])
+    kernels.pick(images_ND.data_ptr(), rows_B.data_ptr(), *x_BD.shape, x_BD.data_ptr())
+    return x_BD
+
+
+def surveyed(values: Tensor, region: Region) -> Tensor:
+    """A row of a `Survey`: all that probes ask of a tensor, in one pass."""
+    kernels = library()
+    if kernels is None or not fits(values, torch.float32) or values.dim() != 2:
+        signal = TensorSignal(values, region)
+        return torch.stack([getattr(signal, column) for column in COLUMNS]).double()
+    row = torch.empty(len(COLUMNS), dtype=torch.float64)
+    kernels.survey(values.data_ptr(), *values.shape, region.low, region.high, row.data_ptr())
+    return row
+
+
+def change(before: Tensor, after: Tensor) -> Tensor:
+    """‖after − before‖ / ‖before‖."""
+    kernels = library()
+    if kernels is None or not fits(before, torch.float32) or not fits(after, torch.float32):
+        return relative_change(before, after)
+    return torch.tensor(kernels.change(before.data_ptr(), after.data_ptr(), before.numel()), dtype=torch.float64)
+
+
+@final
+class Survey:
+    """A `Signal` of several steps, from their rows."""
+
+    def __init__(self, rows_S6: Tensor, region: Region) -> None:
+        self.region = region
+        self.mean, self.std, self.rms, self.norm, self.saturated, self.dead = rows_S6.unbind(-1)

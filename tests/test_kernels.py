@@ -1,0 +1,172 @@
+"""The compiled kernels, against torch in float64; and that a training is the same without them."""
+
+import math
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import unvanish as uv
+from unvanish.core.moments import relative_change
+from unvanish.core.region import EVERYWHERE, Region
+from unvanish.core.schedule import every
+from unvanish.core.signal import TensorSignal
+from unvanish.data.fashion_mnist import scaled
+from unvanish.engine import train as train_module
+from unvanish.engine.train import EpochDone, Plan, train
+from unvanish.kernels import library as library_module
+from unvanish.kernels import passes
+from unvanish.kernels.library import library
+from unvanish.kernels.passes import COLUMNS, change, picked, surveyed
+from unvanish.probes import ALL as PROBES
+
+SHAPES = [(1, 1), (2, 3), (64, 128), (512, 128), (96, 10), (33, 4097), (5000, 1), (7, 784)]
+needs_a_compiler = pytest.mark.skipif(library() is None, reason="no C compiler on this machine")
+
+
+def survey(values: torch.Tensor, region: Region = EVERYWHERE) -> dict[str, float]:
+    return dict(zip(COLUMNS, surveyed(values, region).tolist(), strict=True))
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("region", [EVERYWHERE, Region(-1.0, 1.0), Region(0.0, math.inf), Region(-9.0, 9.0)], ids=str)
+def test_a_survey_is_what_torch_says(shape, region):
+    torch.manual_seed(0)
+    values = torch.randn(shape) * 1.5 + torch.linspace(-3, 3, shape[1])  # some units at one side
+    exact = TensorSignal(values.double(), region)
+    for column, value in survey(values, region).items():
+        assert value == pytest.approx(getattr(exact, column).item(), rel=1e-6, abs=1e-7), column
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5, 1000.0])
+@pytest.mark.parametrize("look", [lambda values: survey(values)["std"], lambda values: TensorSignal(values).std.item()])
+def test_std_does_not_cancel(offset, look):
+    values = torch.randn(512, 128, dtype=torch.float32) * 1e-3 + offset
+    exact = values.double().std(unbiased=False).item()
+    assert look(values) == pytest.approx(exact, rel=1e-3)
+
+
+@needs_a_compiler
+def test_a_first_element_far_off_and_blocks_of_different_means_do_not_harm():
+    values = torch.randn(512, 128)
+    values[0, 0] = 1e4
+    values[256:] += 50
+    exact = values.double()
+    assert survey(values)["std"] == pytest.approx(exact.std(unbiased=False).item(), rel=1e-6)
+    assert survey(values)["mean"] == pytest.approx(exact.mean().item(), rel=1e-6)
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_shows(odd):
+    values = torch.randn(64, 16)
+    values[3, 5] = odd
+    seen = survey(values, Region(-1.0, 1.0))
+    assert not any(math.isfinite(seen[column]) for column in ("mean", "std", "rms", "norm"))
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_change_of_a_weight(shape):
+    torch.manual_seed(0)
+    before = torch.randn(shape)
+    after = before + 1e-3 * torch.randn(shape)
+    exact = relative_change(before.double(), after.double()).item()
+    assert change(before, after).item() == pytest.approx(exact, rel=1e-6)
+    assert change(before, before).item() == 0
+    assert math.isnan(change(0 * before, 0 * before).item())
+    assert change(0 * before, before).item() == math.inf
+
+
+@needs_a_compiler
+@pytest.mark.parametrize(("rows", "width"), [(1, 1), (3, 100), (512, 784), (96, 784)])
+def test_pixels_are_picked_bit_for_bit(rows, width):
+    images = torch.randint(0, 256, (600, width), dtype=torch.uint8)
+    images[0, 0] = 255
+    order = torch.cat([torch.zeros(1, dtype=torch.int64), torch.randint(0, 600, (rows - 1,))])
+    x = picked(images, order)
+    assert x is not None
+    assert torch.equal(x, scaled(images.index_select(0, order)))
+
+
+def test_what_no_kernel_can_read_is_measured_all_the_same():
+    for values in (torch.randn(6, 5, dtype=torch.float64), torch.randn(5, 6).t(), torch.randn(2, 3, 4, 4)):
+        region = Region(-1.0, 1.0)
+        exact = TensorSignal(values.double(), region)
+        for column, value in survey(values, region).items():
+            assert value == pytest.approx(getattr(exact, column).item(), rel=1e-5), column
+    assert picked(torch.zeros(4, 3), torch.tensor([1])) is None
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("method", ["1b", "2", "4b", "6"])
+def test_a_training_is_the_same_without_them(method, data, monkeypatch):
+    """The same bits; the gradient flow to rounding."""
+
+    def trained() -> tuple[list[tuple[float, ...]], list[np.ndarray]]:
+        few = replace(data, train=data.train.first(1100), test=data.test.first(200))
+        setup = uv.method(method).uninitialised()
+        options = {"probes": PROBES, "schedule": every(1), "device": torch.device("cpu")}
+        done = [item for item in train(setup, Plan(3, 512, 42), few, **options) if isinstance(item, EpochDone)]
+        rows = [(item.row.train_loss, item.row.val_loss, item.row.train_acc, item.row.val_acc) for item in done]
+        return rows, [values for item in done for values in item.flow.values()]
+
+    rows, flow = trained()
+    for module in (library_module, passes, train_module):
+        monkeypatch.setattr(module, "library", lambda: None)
+    rows_without, flow_without = trained()
+    assert rows == rows_without
+    for ours, theirs in zip(flow, flow_without, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-7)
+
+
+def in_a_new_process(script: str, **environment: str) -> subprocess.CompletedProcess:
+    log = "import logging; logging.basicConfig(level='INFO', format='%(message)s')\n"
+    return subprocess.run(
+        [sys.executable, "-c", log + script], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+
+
+SAY = "from unvanish.kernels.library import library; print(library() is not None)"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"CC": "no-such-compiler"}, "no-such-compiler"),
+        ({"CC": "false"}, "no compiled kernels"),
+        ({"XDG_CACHE_HOME": "/proc/nowhere"}, "no compiled kernels"),
+        ({"UNVANISH_KERNELS": "off"}, ""),
+    ],
+    ids=["no compiler", "a compiler that fails", "no cache", "off"],
+)
+def test_without_them_torch_does_the_work(environment, said, tmp_path):
+    process = in_a_new_process(SAY, **({"XDG_CACHE_HOME": str(tmp_path)} | environment))
+    assert process.stdout == "False\n"
+    assert said in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@needs_a_compiler
+def test_workers_that_compile_at_the_same_time_get_on(tmp_path):
+    with ThreadPoolExecutor(3) as pool:
+        all_at_once = pool.map(lambda _: in_a_new_process(SAY, XDG_CACHE_HOME=str(tmp_path)).stdout, range(3))
+    assert list(all_at_once) == ["True\n"] * 3
+    assert [path.suffix for path in (tmp_path / "unvanish" / "kernels").iterdir()] == [".so"]
+
+
+@needs_a_compiler
+def test_a_damaged_file_in_the_cache_is_no_end(tmp_path):
+    assert in_a_new_process(SAY, XDG_CACHE_HOME=str(tmp_path)).stdout == "True\n"
+    (compiled,) = Path(tmp_path, "unvanish", "kernels").iterdir()
+    compiled.write_bytes(b"")
+    process = in_a_new_process(SAY, XDG_CACHE_HOME=str(tmp_path))
+    assert process.stdout == "False\n"
+    assert "no compiled kernels" in process.stderr
