@@ -54,7 +54,8 @@ class Flow:
             kind: [probe for probe in probes if isinstance(probe, kind)] for kind in KINDS
         }
         self._seen: Seen = defaultdict(list)
-        self._before: list[Tensor] = []
+        self._weights = [site.weight.detach() for site in sites]
+        self._before = [weight.clone() for weight in self._weights]
 
     def begin(self, step: int) -> None:
         self.measuring = self.schedule(step)
@@ -75,13 +76,13 @@ class Flow:
         for site in self.sites:
             if site.weight.grad is not None:
                 self._look(GradientProbe, site, site.weight.grad)
-        self._before = [site.weight.detach().clone() for site in self.sites]
+        torch._foreach_copy_(self._before, self._weights)
 
     def after_update(self) -> None:
         if not self.measuring:
             return
-        for site, before in zip(self.sites, self._before, strict=True):
-            self._look(UpdateProbe, site, before, site.weight.detach())
+        for site, before, weight in zip(self.sites, self._before, self._weights, strict=True):
+            self._look(UpdateProbe, site, before, weight)
 
     def first(self) -> Tensor:
         """What has been seen so far, without starting anew: after one step, the state at initialisation."""

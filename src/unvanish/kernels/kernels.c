@@ -61,7 +61,8 @@ static double fraction_outside(const float *x, long n, float low, float high) {
     double outside = 0;
     for (long at = 0; at < n; at += BLOCK) {
         int count = 0;
-        for (long i = at; i < n && i < at + BLOCK; i++) count += (x[i] < low) | (x[i] > high);
+        long end = at + BLOCK < n ? at + BLOCK : n;
+        for (long i = at; i < end; i++) count += (x[i] < low) | (x[i] > high);
         outside += count;
     }
     return outside / n;
