@@ -32,6 +32,7 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/whole_machine.py
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/rounding.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/gpu.py
 

@@ -11,7 +11,9 @@ from torch import nn
 import unvanish as uv
 from unvanish.core.schedule import every
 from unvanish.core.sites import find_sites, layer_names, live_region
+from unvanish.engine.bundle import Alone
 from unvanish.engine.flow import Flow
+from unvanish.engine.meter import AtOnce, Compiled
 from unvanish.engine.step import PlainStep
 from unvanish.engine.train import Ended, EpochDone, Plan, train
 from unvanish.probes import ALL as PROBES
@@ -169,3 +171,24 @@ def test_absent_and_frozen_layers_have_no_backward_signal():
 def test_the_baseline_s_signal_dies(data):
     signal = uv.run(uv.baseline(epochs=1, samples=512)).series["backward_signal"].values[0]
     assert signal[6] / signal[0] > 1e4
+
+
+@pytest.mark.parametrize("meter", [AtOnce(Alone()), Compiled()], ids=lambda meter: type(meter).__name__)
+def test_an_update_that_puts_other_memory_in_place_is_seen(meter):
+    setup = three_layers(nn.Tanh(), torch.float32)
+    flow = Flow(find_sites(setup, setup.model), PROBES, every(1), layers=3, meter=meter)
+    flow.begin(0)
+    PlainStep(setup.model, setup.loss).gradients(torch.randn(9, 6), torch.randint(0, 3, (9,)), flow)
+    flow.after_backward()
+    for parameter in setup.model.parameters():
+        parameter.data = 2 * parameter.data
+    flow.after_update()
+    np.testing.assert_allclose(flow.take()[flow.names.index("update_ratio")], 1, rtol=1e-6)
+
+
+def test_a_flow_of_nothing():
+    flow = Flow([], (), every(1), layers=0)
+    flow.begin(0)
+    flow.after_backward()
+    flow.after_update()
+    assert flow.take().shape == (0, 0)

@@ -20,10 +20,9 @@ from unvanish.core.signal import TensorSignal
 from unvanish.data.fashion_mnist import scaled
 from unvanish.engine import train as train_module
 from unvanish.engine.train import EpochDone, Plan, train
-from unvanish.kernels import library as library_module
 from unvanish.kernels import passes
 from unvanish.kernels.library import library
-from unvanish.kernels.passes import COLUMNS, change, picked, surveyed
+from unvanish.kernels.passes import COLUMNS, change, scaled_rows, surveyed
 from unvanish.probes import ALL as PROBES
 
 SHAPES = [(1, 1), (2, 3), (64, 128), (512, 128), (96, 10), (33, 4097), (5000, 1), (7, 784)]
@@ -63,13 +62,50 @@ def test_a_first_element_far_off_and_blocks_of_different_means_do_not_harm():
     assert survey(values)["mean"] == pytest.approx(exact.mean().item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e-18, 1e18, 1e30])
+@pytest.mark.parametrize("look", [survey, lambda values: {"norm": TensorSignal(values).norm.item()}])
+def test_what_has_vanished_or_exploded_is_measured_too(scale, look):
+    """Where squares in float32 are 0 or infinite."""
+    values = torch.randn(512, 128) * scale
+    exact = TensorSignal(values.double())
+    for column, value in look(values).items():
+        assert value == pytest.approx(getattr(exact, column).item(), rel=1e-5, abs=1e-40), column
+
+
+def test_what_is_all_equal_is_measured_too():
+    for constant in (0.0, 0.5):
+        seen = survey(torch.full((64, 128), constant))
+        assert (seen["mean"], seen["std"], seen["rms"]) == (constant, 0, constant)
+
+
 @needs_a_compiler
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_shows(odd):
+def test_what_is_not_finite_is_what_torch_says(odd):
     values = torch.randn(64, 16)
     values[3, 5] = odd
-    seen = survey(values, Region(-1.0, 1.0))
-    assert not any(math.isfinite(seen[column]) for column in ("mean", "std", "rms", "norm"))
+    exact, seen = TensorSignal(values.double(), Region(-1.0, 1.0)), survey(values, Region(-1.0, 1.0))
+    for column in ("mean", "std", "rms", "norm"):
+        np.testing.assert_equal(seen[column], getattr(exact, column).item())
+    if not math.isnan(odd):
+        assert seen["saturated"] == pytest.approx(exact.saturated.item(), rel=1e-6)
+        assert seen["dead"] == exact.dead.item()
+
+
+@pytest.mark.parametrize(
+    ("region", "filled", "dead"),
+    [
+        (Region(0.0, math.inf), -1.0, 1),
+        (Region(0.0, math.inf), math.inf, 0),  # exploded, but not at the flat side of a ReLU
+        (Region(-math.inf, 3.0), 5.0, 1),
+        (Region(-math.inf, 3.0), -5.0, 0),
+        (Region(-1.0, 1.0), 2.0, 1),
+        (Region(-1.0, 1.0), 0.0, 0),
+    ],
+    ids=str,
+)
+def test_dead_is_at_a_flat_side(region, filled, dead):
+    values = torch.full((8, 3), filled)
+    assert survey(values, region)["dead"] == TensorSignal(values, region).dead.item() == dead
 
 
 @needs_a_compiler
@@ -91,18 +127,51 @@ def test_pixels_are_picked_bit_for_bit(rows, width):
     images = torch.randint(0, 256, (600, width), dtype=torch.uint8)
     images[0, 0] = 255
     order = torch.cat([torch.zeros(1, dtype=torch.int64), torch.randint(0, 600, (rows - 1,))])
-    x = picked(images, order)
+    x = scaled_rows(images, order)
     assert x is not None
     assert torch.equal(x, scaled(images.index_select(0, order)))
 
 
-def test_what_no_kernel_can_read_is_measured_all_the_same():
-    for values in (torch.randn(6, 5, dtype=torch.float64), torch.randn(5, 6).t(), torch.randn(2, 3, 4, 4)):
-        region = Region(-1.0, 1.0)
-        exact = TensorSignal(values.double(), region)
-        for column, value in survey(values, region).items():
-            assert value == pytest.approx(getattr(exact, column).item(), rel=1e-5), column
-    assert picked(torch.zeros(4, 3), torch.tensor([1])) is None
+def test_a_number_out_of_range_is_an_error(data):
+    for odd in (60_000, -1):
+        with pytest.raises((IndexError, RuntimeError)):
+            data.train.batch(torch.tensor([0, odd]))
+
+
+def test_what_users_set_as_default_does_not_matter(data):
+    x, _ = data.train.batch(torch.tensor([5, 7]))
+    try:
+        torch.set_default_dtype(torch.float64)
+        assert torch.equal(data.train.batch(torch.tensor([5, 7]))[0], x)
+        rows = torch.tensor([5, 7])
+        torch.set_default_device("meta")
+        assert torch.equal(data.train.batch(rows)[0], x)
+        assert surveyed(x, EVERYWHERE).device.type == "cpu"
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.randn(6, 5, dtype=torch.float64),
+        torch.randn(5, 6).t(),
+        torch.randn(2, 3, 4, 4),  # channels of images
+        torch.randn(2, 7, 3),  # tokens
+    ],
+    ids=lambda values: f"{values.dtype}-{values.dim()}",
+)
+def test_other_types_and_shapes_are_measured_as_well(values):
+    region = Region(-1.0, 1.0)
+    exact = TensorSignal(values.double(), region)
+    for column, value in survey(values, region).items():
+        assert value == pytest.approx(getattr(exact, column).item(), rel=1e-5), column
+
+
+def test_pixels_that_are_no_bytes_are_left_to_torch():
+    assert scaled_rows(torch.zeros(4, 3), torch.tensor([1])) is None
+    assert scaled_rows(torch.zeros(4, 3, 3, dtype=torch.uint8), torch.tensor([1])) is None
 
 
 @needs_a_compiler
@@ -119,7 +188,7 @@ def test_a_training_is_the_same_without_them(method, data, monkeypatch):
         return rows, [values for item in done for values in item.flow.values()]
 
     rows, flow = trained()
-    for module in (library_module, passes, train_module):
+    for module in (passes, train_module):
         monkeypatch.setattr(module, "library", lambda: None)
     rows_without, flow_without = trained()
     assert rows == rows_without
@@ -142,10 +211,12 @@ SAY = "from unvanish.kernels.library import library; print(library() is not None
     [
         ({"CC": "no-such-compiler"}, "no-such-compiler"),
         ({"CC": "false"}, "no compiled kernels"),
+        ({"CC": 'cc "'}, "no compiled kernels"),
+        ({"CC": "cc -fvisibility=hidden"}, "no compiled kernels"),
         ({"XDG_CACHE_HOME": "/proc/nowhere"}, "no compiled kernels"),
         ({"UNVANISH_KERNELS": "off"}, ""),
     ],
-    ids=["no compiler", "a compiler that fails", "no cache", "off"],
+    ids=["no compiler", "a compiler that fails", "no command", "nothing to be seen", "no cache", "off"],
 )
 def test_without_them_torch_does_the_work(environment, said, tmp_path):
     process = in_a_new_process(SAY, **({"XDG_CACHE_HOME": str(tmp_path)} | environment))
@@ -163,10 +234,11 @@ def test_workers_that_compile_at_the_same_time_get_on(tmp_path):
 
 
 @needs_a_compiler
-def test_a_damaged_file_in_the_cache_is_no_end(tmp_path):
+@pytest.mark.parametrize("left", [0.0, 0.5])
+def test_a_damaged_file_in_the_cache_is_made_again(left, tmp_path):
     assert in_a_new_process(SAY, XDG_CACHE_HOME=str(tmp_path)).stdout == "True\n"
     (compiled,) = Path(tmp_path, "unvanish", "kernels").iterdir()
-    compiled.write_bytes(b"")
-    process = in_a_new_process(SAY, XDG_CACHE_HOME=str(tmp_path))
-    assert process.stdout == "False\n"
-    assert "no compiled kernels" in process.stderr
+    whole = compiled.read_bytes()
+    compiled.write_bytes(whole[: int(left * len(whole))])
+    assert in_a_new_process(SAY, XDG_CACHE_HOME=str(tmp_path)).stdout == "True\n"
+    assert compiled.read_bytes() == whole

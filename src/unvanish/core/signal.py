@@ -1,9 +1,10 @@
-"""A tensor on its way through a layer, as probes see it: what several of them need is computed once."""
+"""A tensor on its way through a layer, as probes see it."""
 # B batch, D features
 
 from functools import cached_property
 from typing import Protocol, final
 
+import torch
 from torch import Tensor
 
 from unvanish.core import moments
@@ -64,11 +65,11 @@ class TensorSignal:
 
     @property
     def norm(self) -> Tensor:
-        return moments.norm(self.values)
+        return moments.norm(self.values.double())  # the squares of a vanished gradient are below the smallest float
 
     @property
     def rms(self) -> Tensor:
-        return moments.rms(self.values)
+        return moments.rms(self.values.double())
 
     @property
     def saturated(self) -> Tensor:
@@ -82,13 +83,13 @@ class TensorSignal:
 
 
 def dead_units(z: Tensor, region: Region) -> Tensor:
-    """For each unit of z, whether all inputs of the batch fall on the same flat side: booleans, [D].
+    """For each unit of z, whether all inputs of the batch fall on the same flat side: booleans, [D]."""
+    z_BD = units_last(z)
+    dead = z_BD.amax(0) <= region.low if region.low > float("-inf") else torch.zeros_like(z_BD[0], dtype=torch.bool)
+    return dead | (z_BD.amin(0) >= region.high) if region.high < float("inf") else dead
 
-    A unit of an image is a channel; else they are the last dimension.
-    """
+
+def units_last(z: Tensor) -> Tensor:
+    """All that units give, a column each: [B, D]. A unit of an image is a channel; else they are the last dimension."""
     units = 1 if z.dim() in (2, 4, 5) else z.dim() - 1
-    others = [dim for dim in range(z.dim()) if dim != units]
-    dead = z.amax(dim=others) <= region.low
-    if region.two_sided:
-        dead = dead | (z.amin(dim=others) >= region.high)
-    return dead
+    return z.movedim(units, -1).reshape(-1, z.shape[units])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unvanish.data import sources
 from unvanish.data.sources import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
-from unvanish.kernels.passes import picked
+from unvanish.kernels.passes import scaled_rows
 
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes before the pixels in an IDX file
 
@@ -35,7 +35,8 @@ class Images:
         """The network's inputs and the labels of the picked ones; also of many batches at once, [R, B]."""
         # `index_select` copies whole rows; indexing by brackets costs seven times as much on CPU
         flat, shape = picked_B.flatten(), picked_B.shape
-        x_BD, labels = picked(self.pixels_ND, flat), self.labels_N.index_select(0, flat)
+        labels = self.labels_N.index_select(0, flat)  # first, for it checks the numbers: a kernel does not
+        x_BD = scaled_rows(self.pixels_ND, flat)
         if x_BD is None:
             x_BD = scaled(self.pixels_ND.index_select(0, flat))
         return x_BD.unflatten(0, shape), labels.unflatten(0, shape)

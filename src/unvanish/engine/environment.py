@@ -24,7 +24,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": "1 a process, denormals flushed",
-        "kernels": "compiled" if library() else "torch",
+        "kernels": "compiled" if device.type == "cpu" and library() else "torch",
     }
 
 

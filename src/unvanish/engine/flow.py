@@ -48,14 +48,14 @@ class Flow:
         meter: Meter = AT_ONCE,
     ) -> None:
         self.sites, self.schedule, self.layers, self.meter = sites, schedule, layers, meter
+        self.device = sites[0].weight.device if sites else torch.device("cpu")
         self.names = [probe.name for probe in probes]
         self.measuring = False
         self._probes: dict[Kind, list[Probe]] = {
             kind: [probe for probe in probes if isinstance(probe, kind)] for kind in KINDS
         }
         self._seen: Seen = defaultdict(list)
-        self._weights = [site.weight.detach() for site in sites]
-        self._before = [weight.clone() for weight in self._weights]
+        self._before: list[Tensor] = []  # the weights before the step, in memory that is used again
 
     def begin(self, step: int) -> None:
         self.measuring = self.schedule(step)
@@ -76,13 +76,16 @@ class Flow:
         for site in self.sites:
             if site.weight.grad is not None:
                 self._look(GradientProbe, site, site.weight.grad)
-        torch._foreach_copy_(self._before, self._weights)
+        if self._probes[UpdateProbe]:
+            self._before = self._before or [torch.empty_like(site.weight.detach()) for site in self.sites]
+            for before, site in zip(self._before, self.sites, strict=True):
+                before.copy_(site.weight.detach())
 
     def after_update(self) -> None:
-        if not self.measuring:
-            return
-        for site, before, weight in zip(self.sites, self._before, self._weights, strict=True):
-            self._look(UpdateProbe, site, before, weight)
+        if self.measuring and self._probes[UpdateProbe]:
+            for site, before in zip(self.sites, self._before, strict=True):
+                change = self.meter.update(self._probes[UpdateProbe], before, site.weight.detach())
+                self._seen[UpdateProbe, site.index].append(change)
 
     def first(self) -> Tensor:
         """What has been seen so far, without starting anew: after one step, the state at initialisation."""
@@ -96,12 +99,13 @@ class Flow:
     def _means(self) -> Tensor:
         """R × probes × L, on the device; NaN where nothing was seen."""
         regions = {site.index: site.region for site in self.sites}
-        device = self.sites[0].weight.device
-        means = torch.full((*self.meter.lead, len(self.names), self.layers), float("nan"), device=device).double()
+        shape = (*self.meter.lead, len(self.names), self.layers)
+        means = torch.full(shape, float("nan"), dtype=torch.float64, device=self.device)
         for (kind, layer), numbers in self._seen.items():
             probes = self._probes[kind]
-            rows = [self.names.index(probe.name) for probe in probes]
-            means[..., rows, layer] = self.meter.sum_up(probes, regions[layer], torch.stack(numbers)).double()
+            values = self.meter.sum_up(probes, regions[layer], torch.stack(numbers))
+            for probe, value in zip(probes, values.unbind(-1), strict=True):
+                means[..., self.names.index(probe.name), layer] = value
         return means
 
     @contextmanager
@@ -118,7 +122,7 @@ class Flow:
         for key, numbers in values.items():
             self._seen[key].extend(value.clone() for value in numbers)
 
-    def _look(self, kind: Kind, site: Site, *seen: Tensor) -> None:
+    def _look(self, kind: Kind, site: Site, values: Tensor) -> None:
         if probes := self._probes[kind]:
             region = site.region if kind is PreActivationProbe else EVERYWHERE
-            self._seen[kind, site.index].append(self.meter.look(probes, region, *seen))
+            self._seen[kind, site.index].append(self.meter.look(probes, region, values))

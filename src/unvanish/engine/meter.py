@@ -11,18 +11,20 @@ from unvanish.core.moments import relative_change
 from unvanish.core.region import Region
 from unvanish.core.signal import TensorSignal
 from unvanish.engine.bundle import Bundle
-from unvanish.kernels.passes import Survey, change, surveyed
+from unvanish.kernels.passes import COLUMNS, Survey, change, surveyed
 
 Probes = Sequence[Any]  # of one kind: what they measure is what is seen
 
 
 class Meter(Protocol):
-    """What is seen is one tensor, or a weight before and after its update."""
-
     lead: tuple[int, ...]  # what stands before the numbers: the runs
 
-    def look(self, probes: Probes, region: Region, *seen: Tensor) -> Tensor:
-        """The numbers of one step, [R, K]."""
+    def look(self, probes: Probes, region: Region, values: Tensor) -> Tensor:
+        """The numbers of a tensor on one step, [R, K]."""
+        ...
+
+    def update(self, probes: Probes, before: Tensor, after: Tensor) -> Tensor:
+        """The numbers of the update of a weight, [R, K]."""
         ...
 
     def sum_up(self, probes: Probes, region: Region, numbers_SRK: Tensor) -> Tensor:
@@ -37,12 +39,17 @@ class AtOnce:
     def __init__(self, bundle: Bundle) -> None:
         self.bundle, self.lead = bundle, bundle.lead
 
-    def look(self, probes: Probes, region: Region, *seen: Tensor) -> Tensor:
-        def measure(*seen: Tensor) -> Tensor:
-            signal = TensorSignal(seen[0], region) if len(seen) == 1 else relative_change(*seen)
-            return torch.stack([probe.measure(signal) for probe in probes])
+    def look(self, probes: Probes, region: Region, values: Tensor) -> Tensor:
+        def measure(values: Tensor) -> Tensor:
+            return _each(probes, TensorSignal(values, region))
 
-        return self.bundle.mapped(measure)(*seen).detach()
+        return self.bundle.mapped(measure)(values.detach())
+
+    def update(self, probes: Probes, before: Tensor, after: Tensor) -> Tensor:
+        def measure(before: Tensor, after: Tensor) -> Tensor:
+            return _each(probes, relative_change(before, after))
+
+        return self.bundle.mapped(measure)(before, after)
 
     def sum_up(self, probes: Probes, region: Region, numbers_SRK: Tensor) -> Tensor:
         return numbers_SRK.mean(0)
@@ -57,9 +64,16 @@ class Compiled:
 
     lead = ()
 
-    def look(self, probes: Probes, region: Region, *seen: Tensor) -> Tensor:
-        return surveyed(*seen, region) if len(seen) == 1 else change(*seen)[None]
+    def look(self, probes: Probes, region: Region, values: Tensor) -> Tensor:
+        return surveyed(values, region)
+
+    def update(self, probes: Probes, before: Tensor, after: Tensor) -> Tensor:
+        return change(before, after)[None]
 
     def sum_up(self, probes: Probes, region: Region, numbers_SRK: Tensor) -> Tensor:
-        signal = Survey(numbers_SRK, region) if numbers_SRK.shape[-1] > 1 else numbers_SRK[:, 0]
-        return torch.stack([probe.measure(signal).mean() for probe in probes])
+        is_survey = numbers_SRK.shape[-1] == len(COLUMNS)
+        return _each(probes, Survey(numbers_SRK, region) if is_survey else numbers_SRK[:, 0]).mean(-1)
+
+
+def _each(probes: Probes, seen: Any) -> Tensor:
+    return torch.stack([probe.measure(seen).double() for probe in probes])

@@ -5,8 +5,10 @@ import functools
 import hashlib
 import logging
 import os
+import platform
 import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -41,13 +43,14 @@ def library() -> ctypes.CDLL | None:
     except subprocess.CalledProcessError as error:
         reason = error.stderr.strip().splitlines()
         log.info("no compiled kernels, so measuring takes longer: %s", reason[0] if reason else error)
-    except OSError as error:  # no compiler, no cache, a folder from which nothing may be loaded
+    except (OSError, ValueError, AttributeError, subprocess.TimeoutExpired) as error:
+        # no compiler, no cache, a folder from which nothing may be loaded, options that hide the functions
         log.info("no compiled kernels, so measuring takes longer: %s", error)
     return None
 
 
 def _declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
-    pointer, count, single, double = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ctypes.c_double
+    pointer, count, single, double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_double
     for function, arguments, result in (
         (kernels.pick, (pointer, pointer, count, count, pointer), None),
         (kernels.survey, (pointer, count, count, single, single, pointer), None),
@@ -59,14 +62,23 @@ def _declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
 
 def _compiled() -> Path:
     vectors = VECTORS.get(torch.backends.cpu.get_cpu_capability(), ())
-    command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *vectors]
-    key = hashlib.sha256(SOURCE.read_bytes() + repr(command).encode()).hexdigest()
+    command = [*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, *vectors]
+    system = (sys.platform, platform.machine(), platform.libc_ver())
+    key = _digest(SOURCE.read_bytes() + repr((command, system)).encode())
     folder = cache_folder("kernels")
-    library = folder / f"{key[:16]}.so"
-    if not library.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as workshop:
-            new = Path(workshop) / library.name
-            subprocess.run([*command, str(SOURCE), "-o", str(new), "-lm"], check=True, capture_output=True, text=True)
-            new.replace(library)  # workers that compile at the same time each put the same file there
-    return library
+    for kept in folder.glob(f"{key}-*.so"):
+        if kept.stem == f"{key}-{_digest(kept.read_bytes())}":  # loading a truncated one would kill the process
+            return kept
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as workshop:
+        new = Path(workshop) / "kernels.so"
+        subprocess.run(
+            [*command, str(SOURCE), "-o", str(new), "-lm"],
+            check=True, capture_output=True, text=True, errors="replace", timeout=60,
+        )  # fmt: skip
+        # workers that compile at the same time each put the same file there
+        return new.replace(folder / f"{key}-{_digest(new.read_bytes())}.so")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unvanish.core.moments import relative_change
 from unvanish.core.region import Region
-from unvanish.core.signal import TensorSignal
+from unvanish.core.signal import TensorSignal, units_last
 from unvanish.kernels.library import library
 
 COLUMNS = ("mean", "std", "rms", "norm", "saturated", "dead")  # of a survey, as in kernels.c
@@ -19,12 +19,13 @@ def fits(values: Tensor, dtype: torch.dtype) -> bool:
     return values.dtype is dtype and values.is_cpu and values.is_contiguous()
 
 
-def picked(images_ND: Tensor, rows_B: Tensor) -> Tensor | None:
+def scaled_rows(images_ND: Tensor, rows_B: Tensor) -> Tensor | None:
     """The rows of images of bytes, divided by 255: the bits that torch leaves. `None` where no kernel can."""
-    kernels = library()
-    if kernels is None or not fits(images_ND, torch.uint8) or not fits(rows_B, torch.int64):
+    if not fits(images_ND, torch.uint8) or not fits(rows_B, torch.int64) or images_ND.dim() != 2:
         return None
-    x_BD = torch.empty(len(rows_B), images_ND.shape[1])
+    if (kernels := library()) is None:
+        return None
+    x_BD = torch.empty(len(rows_B), images_ND.shape[1], dtype=torch.float32, device="cpu")
     kernels.pick(images_ND.data_ptr(), rows_B.data_ptr(), *x_BD.shape, x_BD.data_ptr())
     return x_BD
 
@@ -32,11 +33,12 @@ def picked(images_ND: Tensor, rows_B: Tensor) -> Tensor | None:
 def surveyed(values: Tensor, region: Region) -> Tensor:
     """A row of a `Survey`: all that probes ask of a tensor, in one pass."""
     kernels = library()
-    if kernels is None or not fits(values, torch.float32) or values.dim() != 2:
+    values_BD = values if values.dim() == 2 else units_last(values)
+    if kernels is None or not fits(values_BD, torch.float32) or values_BD.numel() == 0:
         signal = TensorSignal(values, region)
-        return torch.stack([getattr(signal, column) for column in COLUMNS]).double()
-    row = torch.empty(len(COLUMNS), dtype=torch.float64)
-    kernels.survey(values.data_ptr(), *values.shape, region.low, region.high, row.data_ptr())
+        return torch.stack([getattr(signal, column).double() for column in COLUMNS]).detach()
+    row = torch.empty(len(COLUMNS), dtype=torch.float64, device="cpu")
+    kernels.survey(values_BD.data_ptr(), *values_BD.shape, region.low, region.high, row.data_ptr())
     return row
 
 
@@ -45,7 +47,8 @@ def change(before: Tensor, after: Tensor) -> Tensor:
     kernels = library()
     if kernels is None or not fits(before, torch.float32) or not fits(after, torch.float32):
         return relative_change(before, after)
-    return torch.tensor(kernels.change(before.data_ptr(), after.data_ptr(), before.numel()), dtype=torch.float64)
+    relative = kernels.change(before.data_ptr(), after.data_ptr(), before.numel())
+    return torch.tensor(relative, dtype=torch.float64, device="cpu")
 
 
 @final
