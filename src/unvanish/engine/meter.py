@@ -68,7 +68,7 @@ class Compiled:
         return surveyed(values, region)
 
     def update(self, probes: Probes, before: Tensor, after: Tensor) -> Tensor:
-        return change(before, after)[None]
+        return change(before, after)
 
     def sum_up(self, probes: Probes, region: Region, numbers_SRK: Tensor) -> Tensor:
         is_survey = numbers_SRK.shape[-1] == len(COLUMNS)

@@ -124,7 +124,7 @@ void survey(const float *x_BD, int64_t B, int64_t D, float low, float high, doub
 }
 
 /* ‖after − before‖ / ‖before‖ */
-double change(const float *before, const float *after, int64_t n) {
+void change(const float *before, const float *after, int64_t n, double *relative) {
     double moved = 0, size = 0;
     for (int64_t at = 0; at < n; at += BLOCK) {
         float one[LANES] = {0}, two[LANES] = {0};
@@ -142,5 +142,5 @@ double change(const float *before, const float *after, int64_t n) {
         moved += sum_of(one);
         size += sum_of(two);
     }
-    return sqrt(moved / size);
+    *relative = sqrt(moved / size);
 }

@@ -50,13 +50,13 @@ def library() -> ctypes.CDLL | None:
 
 
 def _declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
-    pointer, count, single, double = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_double
-    for function, arguments, result in (
-        (kernels.pick, (pointer, pointer, count, count, pointer), None),
-        (kernels.survey, (pointer, count, count, single, single, pointer), None),
-        (kernels.change, (pointer, pointer, count), double),
+    pointer, count, single = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+    for function, arguments in (
+        (kernels.pick, (pointer, pointer, count, count, pointer)),
+        (kernels.survey, (pointer, count, count, single, single, pointer)),
+        (kernels.change, (pointer, pointer, count, pointer)),
     ):
-        function.argtypes, function.restype = arguments, result
+        function.argtypes, function.restype = arguments, None
     return kernels
 
 

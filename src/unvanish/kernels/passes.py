@@ -12,6 +12,7 @@ from unvanish.core.signal import TensorSignal, units_last
 from unvanish.kernels.library import library
 
 COLUMNS = ("mean", "std", "rms", "norm", "saturated", "dead")  # of a survey, as in kernels.c
+ROW = torch.empty(len(COLUMNS), dtype=torch.float64, device="cpu")
 
 
 def fits(values: Tensor, dtype: torch.dtype) -> bool:
@@ -37,18 +38,19 @@ def surveyed(values: Tensor, region: Region) -> Tensor:
     if kernels is None or not fits(values_BD, torch.float32) or values_BD.numel() == 0:
         signal = TensorSignal(values, region)
         return torch.stack([getattr(signal, column).double() for column in COLUMNS]).detach()
-    row = torch.empty(len(COLUMNS), dtype=torch.float64, device="cpu")
+    row = ROW.new_empty(len(COLUMNS))
     kernels.survey(values_BD.data_ptr(), *values_BD.shape, region.low, region.high, row.data_ptr())
     return row
 
 
 def change(before: Tensor, after: Tensor) -> Tensor:
-    """‖after − before‖ / ‖before‖."""
+    """‖after − before‖ / ‖before‖, [1]."""
     kernels = library()
     if kernels is None or not fits(before, torch.float32) or not fits(after, torch.float32):
-        return relative_change(before, after)
-    relative = kernels.change(before.data_ptr(), after.data_ptr(), before.numel())
-    return torch.tensor(relative, dtype=torch.float64, device="cpu")
+        return relative_change(before, after)[None].double()
+    relative = ROW.new_empty(1)
+    kernels.change(before.data_ptr(), after.data_ptr(), before.numel(), relative.data_ptr())
+    return relative
 
 
 @final
