@@ -48,7 +48,10 @@ class Signal(Protocol):
 
 @final
 class TensorSignal:
-    """By torch's operators: on any device, in any type and shape, and under `torch.func.vmap`."""
+    """By torch's operators: on any device, in any type and shape, and under `torch.func.vmap`.
+
+    Squares are float64: those of a signal that has vanished are below the smallest float32.
+    """
 
     def __init__(self, values: Tensor, region: Region = EVERYWHERE) -> None:
         self.values, self.region = values, region
@@ -61,11 +64,11 @@ class TensorSignal:
     def std(self) -> Tensor:
         # The mean is subtracted first: Var[x] = E[x²] − E[x]² would cancel where all elements are close to each
         # other, as they are behind a sigmoid whose input has died out.
-        return moments.rms(self.values - self.mean)
+        return moments.rms((self.values - self.mean).double())
 
     @property
     def norm(self) -> Tensor:
-        return moments.norm(self.values.double())  # the squares of a vanished gradient are below the smallest float
+        return moments.norm(self.values.double())
 
     @property
     def rms(self) -> Tensor:
