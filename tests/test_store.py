@@ -154,11 +154,12 @@ def test_what_is_no_store_is_refused_in_a_sentence(tmp_path):
 
 def test_left_over_files_of_a_killed_writer_are_removed(small, tmp_path):
     uv.run(small, store=tmp_path)
-    orphan = tmp_path / "checkpoints" / "0123456789abcdef-1-1.safetensors"
-    orphan.parent.mkdir(exist_ok=True)
-    orphan.write_bytes(b"half")
+    (tmp_path / "checkpoints").mkdir(exist_ok=True)
+    names = [f"checkpoints/{small.digest()[:16]}-1-1.safetensors", f"weights/{small.digest()[:16]}.safetensors.part"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"half")
     with uv.Store.writer(tmp_path):
-        assert not orphan.exists()
+        assert not any((tmp_path / name).exists() for name in names)
     assert len(list((tmp_path / "weights").iterdir())) == 1
 
 
@@ -226,3 +227,71 @@ def test_a_store_can_be_moved(small, tmp_path):
     uv.run(small, store=tmp_path / "a")
     shutil.move(tmp_path / "a", tmp_path / "b")
     assert uv.Store.reader(tmp_path / "b").record(small.digest()).weights is not None
+
+
+def interrupted(recipe: uv.Recipe, folder: Path) -> str:
+    """A store with a run after its first epoch; the run's digest."""
+    with uv.Store.writer(folder) as store:
+        store.begin(recipe, header(recipe, CPU))
+        (_, chunk) = training(recipe, fashion_mnist(), CPU, stop=lambda: True)
+        assert isinstance(chunk, Chunk)
+        store.add(recipe.digest(), chunk)
+    return recipe.digest()
+
+
+def test_files_of_the_user_stay_where_they_are(small, tmp_path):
+    other = small.but(seed=7).digest()[:16]
+    foreign = [
+        *("weights/my_model.pt", "checkpoints/last.ckpt", "checkpoints/.hidden", "notes.txt"),
+        *(f"weights/{other}.safetensors", f"checkpoints/{other}-1-2.safetensors", "weights/folder/a.pt"),
+    ]
+    for name in foreign:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    uv.run(small, store=tmp_path)
+    uv.run(small, store=tmp_path, fresh=True)
+    assert all((tmp_path / name).read_text() == name for name in foreign)
+
+
+@pytest.mark.parametrize("name", ["weights", "checkpoints", "lock", "owner", "unvanish.sqlite"])
+def test_nothing_is_reached_through_a_link(small, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"{small.digest()[:16]}.safetensors").write_text("mine")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / name).symlink_to(elsewhere)
+    with pytest.raises(uv.StoreError, match=f"{name} is a link"), uv.Store.writer(tmp_path / "store"):
+        pass
+    assert [path.read_text() for path in elsewhere.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["owner", "lock"])
+def test_a_foreign_file_is_not_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("Ada Lovelace")
+    with pytest.raises(uv.StoreError, match=f"{name} is not a store's file"), uv.Store.writer(tmp_path):
+        pass
+    assert (tmp_path / name).read_text() == "Ada Lovelace"
+
+
+@pytest.mark.parametrize(
+    "name", ["../victim.safetensors", "/tmp/victim.safetensors", "weights/../../victim.safetensors"]
+)
+def test_a_path_in_the_database_is_never_followed(small, tmp_path, name):
+    """It would be resumed from, and then deleted."""
+    digest = interrupted(small, tmp_path / "store")
+    own = tmp_path / "store" / "checkpoints" / f"{digest[:16]}-1-1.safetensors"
+    victim = tmp_path / "victim.safetensors"
+    shutil.copy(own, victim)
+    with sqlite3.connect(tmp_path / "store" / "unvanish.sqlite") as database:
+        database.execute("update runs set checkpoint = ?", (name,))
+    assert uv.run(small, store=tmp_path / "store").outcome.state == "finished"
+    assert victim.exists()
+    assert not own.exists()
+
+
+def test_a_digest_that_leaves_the_store_is_refused(small, tmp_path):
+    uv.run(small, store=tmp_path)
+    with sqlite3.connect(tmp_path / "unvanish.sqlite") as database:
+        database.execute("update runs set digest = '../../victim'")
+    with pytest.raises(uv.StoreError, match="altered"):
+        uv.Store.reader(tmp_path).record("../../victim")

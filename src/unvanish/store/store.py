@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from unvanish.core.packing import unpack
 from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
 from unvanish.core.record import Outcome, Record
-from unvanish.store.files import write_whole
+from unvanish.store.files import checkpoint_name, is_ours, weights_name, write_whole
 from unvanish.store.reading import read_epochs, read_outcome, read_series
 from unvanish.store.sentences import in_sentences
 from unvanish.store.tables import (
@@ -36,7 +37,8 @@ from unvanish.store.tables import (
 
 log = logging.getLogger("unvanish")
 
-FILE = "unvanish.sqlite"
+FILE, LOCK, OWNER = "unvanish.sqlite", "lock", "owner"
+FOLDERS = ("checkpoints", "weights")
 ENDED = ("finished", "diverged")
 
 
@@ -82,6 +84,7 @@ class Store:
         folder = Path(folder)
         with in_sentences(folder):
             folder.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(folder)
             lock = _locked(folder)
         try:
             yield cls._opened(folder)
@@ -93,7 +96,7 @@ class Store:
         """The store behind the lock, with its tables, without what a killed writer left over."""
         store = cls(folder, engine_for(folder / FILE, readonly=False))
         with in_sentences(folder):
-            (folder / "owner").write_text(f"{os.getpid()}\n")
+            (folder / OWNER).write_text(f"{os.getpid()}\n")
             metadata.create_all(store._engine)
         with store._writing() as connection:
             if connection.execute(select(schema)).first() is None:
@@ -132,9 +135,10 @@ class Store:
                 begun_under = _facts(connection, row.environment)
                 if row.state in ENDED:
                     return Start(ended=True, environment=begun_under)
-                if row.checkpoint is not None:
-                    done = len(read_epochs(connection, digest))
-                    return Start(False, begun_under, self._read_file(row.checkpoint), epochs=done)
+                done = read_epochs(connection, digest)
+                if row.checkpoint is not None and done:
+                    checkpoint = self._read_file(checkpoint_name(digest, done[-1]))
+                    return Start(False, begun_under, checkpoint, epochs=len(done))
             connection.execute(delete(runs).where(runs.c.digest == digest))
             connection.execute(
                 insert(runs).values(
@@ -155,20 +159,20 @@ class Store:
         with in_sentences(self._folder):
             files: dict[str, str | None] = {"checkpoint": None, "weights": None}
             if chunk.checkpoint is not None:
-                last = chunk.rows[-1]
-                files["checkpoint"] = f"checkpoints/{digest[:16]}-{last.stage}-{last.epoch}.safetensors"
+                files["checkpoint"] = checkpoint_name(digest, chunk.rows[-1])
                 self._write_file(files["checkpoint"], chunk.checkpoint)
             if chunk.weights is not None:
-                files["weights"] = f"weights/{digest[:16]}.safetensors"
+                files["weights"] = weights_name(digest)
                 self._write_file(files["weights"], chunk.weights)
         with self._writing() as connection:
-            row = connection.execute(select(runs).where(runs.c.digest == digest)).one()
+            probes = connection.execute(select(runs.c.probes).where(runs.c.digest == digest)).scalar_one()
+            before = read_epochs(connection, digest)
             if chunk.rows:
                 connection.execute(insert(epochs), [{"digest": digest, **asdict(row)} for row in chunk.rows])
             measured = [
                 {"digest": digest, "stage": stage, "epoch": epoch, "probe": probe, "values": values}
                 for (stage, epoch), rows in chunk.flow.items()
-                for probe, values in zip(row.probes, rows, strict=True)
+                for probe, values in zip(probes, rows, strict=True)
             ]
             if measured:
                 connection.execute(insert(flow), measured)
@@ -176,8 +180,8 @@ class Store:
             connection.execute(
                 update(runs).where(runs.c.digest == digest).values(state=chunk.state, error=chunk.error, **kept)
             )
-        if row.checkpoint is not None and chunk.state != "failed" and row.checkpoint != files["checkpoint"]:
-            self._remove_file(row.checkpoint)
+        if before and chunk.rows and chunk.state != "failed":
+            self._remove_file(checkpoint_name(digest, before[-1]))
 
     # Reading
 
@@ -202,7 +206,7 @@ class Store:
                 epochs=tuple(read_epochs(connection, digest)),
                 series=read_series(connection, row),
                 outcome=read_outcome(connection, row),
-                weights=unpack(self._read_file(row.weights))[1] if weights and row.weights else None,
+                weights=unpack(self._read_file(weights_name(digest)))[1] if weights and row.weights else None,
             )
 
     # Connections
@@ -264,24 +268,44 @@ class Store:
             (self._folder / name).unlink(missing_ok=True)
 
     def _remove_orphans(self) -> None:
-        """Files that a killed writer left behind before it could name them in a transaction."""
+        """Files of ours that a killed writer left behind before it could name them in a transaction."""
         if self._folder is None:
             return
+        named: set[str] = set()
         with self._reading() as connection:
-            named = {name for row in connection.execute(select(runs.c.checkpoint, runs.c.weights)) for name in row}
-        for kind in ("checkpoints", "weights"):
+            digests = list(connection.execute(select(runs.c.digest)).scalars())
+            kept = select(runs.c.digest, runs.c.checkpoint, runs.c.weights)
+            for run in connection.execute(kept.where(runs.c.checkpoint.is_not(None) | runs.c.weights.is_not(None))):
+                done = read_epochs(connection, run.digest)
+                if run.checkpoint is not None and done:
+                    named.add(checkpoint_name(run.digest, done[-1]))
+                if run.weights is not None:
+                    named.add(weights_name(run.digest))
+        for kind in FOLDERS:
             for path in (self._folder / kind).glob("*"):
-                if f"{kind}/{path.name}" not in named:
-                    path.unlink(missing_ok=True)
+                name = f"{kind}/{path.name}"
+                if name not in named and is_ours(name, digests) and path.is_file():
+                    path.unlink()
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise `StoreError` where something else stands at a name of ours, before anything is written."""
+    for name in (FILE, LOCK, OWNER, *FOLDERS):
+        if (folder / name).is_symlink():
+            raise StoreError(f"{folder / name} is a link, and a store writes to no other place; name another folder")
+    for name in (LOCK, OWNER):
+        path = folder / name
+        if path.exists() and (not path.is_file() or not re.fullmatch(rb"\d*\n?", path.read_bytes()[:32])):
+            raise StoreError(f"{path} is not a store's file, and is left as it is; name another folder with --store")
 
 
 def _locked(folder: Path) -> FileLock:
     """The lock of the store's only writer, held."""
-    lock = FileLock(folder / "lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        owner = folder / "owner"
+        owner = folder / OWNER
         process = f"process {owner.read_text().strip()}" if owner.exists() else "which has only begun"
         raise StoreError(
             f"another unvanish ({process}) is writing to {folder}; wait for it to end, "
