@@ -83,7 +83,7 @@ def test_a_run_that_fails_is_kept_as_failed_and_the_others_go_on(tmp_path):
 
 
 def test_a_worker_that_cannot_start_is_given_up_with_its_last_words(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "torch.py").write_text("raise ImportError('no torch today')")
     with uv.Store.writer(tmp_path / "store") as store:
         train_all([small()], store, crew=Crew(1), device=CPU)
@@ -140,3 +140,15 @@ def test_a_worker_that_dies_over_an_ensemble_leaves_each_run_to_itself(tmp_path)
             record, alone = store.record(recipe.digest()), uv.run(recipe)
             assert record.outcome.state == "finished"
             assert all(torch.equal(record.weights[name], weight) for name, weight in alone.weights.items())
+
+
+def test_workers_run_nothing_that_lies_in_the_current_folder(tmp_path, monkeypatch):
+    for name in ("pooch", "numpy", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "")
+    monkeypatch.syspath_prepend("")
+    with uv.Store.writer(tmp_path / "store") as store:
+        train_all([small()], store, crew=Crew(1), device=CPU)
+        assert store.record(small().digest()).outcome.state == "finished"
+    assert not (tmp_path / "ran").exists()

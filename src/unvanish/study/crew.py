@@ -1,13 +1,24 @@
 """Worker processes. Importing this is cheap, so they can be started before the parent imports what it needs itself."""
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from unvanish.study.frames import send
+
+# Isolated from the environment; what this process can import, the worker can, but nothing from the current folder.
+START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from unvanish.study.worker import main; main()"
+
+
+def _import_path() -> list[str]:
+    here, package = Path.cwd(), Path(__file__).parents[2]
+    absolute = [Path(entry).resolve() for entry in sys.path if entry]
+    return [*(str(entry) for entry in absolute if entry != here), str(package)]
 
 
 class Worker:
@@ -17,7 +28,7 @@ class Worker:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "unvanish.study.worker"],
+            [sys.executable, "-I", "-c", START, json.dumps(_import_path())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

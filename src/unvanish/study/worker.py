@@ -78,7 +78,3 @@ def _do(job: bytes, data: FashionMNIST, send_back) -> None:
 def _told_to_stop() -> bool:
     """The parent says nothing during a run, so anything to read is the end of its stream."""
     return bool(select.select([0], [], [], 0)[0])
-
-
-if __name__ == "__main__":
-    main()
