@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 # A file's tests share what is costly to make, and a document's blocks build on one another.
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: reproduce test test-slow lint bench ward clean
+.PHONY: reproduce test test-slow lint bench accuracy clean
 
 reproduce: .venv/.run
 	$(BIN)/unvanish reproduce $(ARGS)
@@ -32,12 +32,11 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/whole_machine.py
 	$(BIN)/python benchmarks/step.py
-	$(BIN)/python benchmarks/rounding.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/gpu.py
 
-ward: .venv/.run
-	$(BIN)/python benchmarks/ward/run.py --to docs/ward.md $(ARGS)
+accuracy: .venv/.run
+	$(BIN)/python benchmarks/accuracy/run.py --to docs/accuracy.md $(ARGS)
 
 .venv/.run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unvanish needs Python 3.11 or newer: make PYTHON=python3.11 …")'

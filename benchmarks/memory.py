@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 
 import unvanish as uv
-from unvanish.study.crew import Crew
-from unvanish.study.events import Event, Went
-from unvanish.study.local import train_all
+from unvanish.store.events import Event
+from unvanish.study.executors.pool import WorkerPool
+from unvanish.study.scheduler import train_all
 
 
 def private_mb(pid: int) -> float:
@@ -30,16 +30,16 @@ def main() -> None:
     recipes = [uv.method(name, epochs=3, seed=seed) for name in ("4a-affine", "3") for seed in range(2 * cores)]
     print("| workers | runs | private MB of a worker, largest seen |\n| --- | --- | --- |")
     for workers in range(1, cores + 1):
-        crew, most = Crew(workers), 0.0
+        pool, most = WorkerPool(workers), 0.0
 
-        def look(event: Event, crew: Crew = crew) -> None:
+        def look(event: Event, pool: WorkerPool = pool) -> None:
             nonlocal most
-            if isinstance(event, Went):
-                most = max(most, *(private_mb(worker.process.pid) for worker in crew.workers))
+            if event.kind == "epoch":
+                most = max(most, *(private_mb(worker.process.pid) for worker in pool.workers))
 
         runs = recipes[: 2 * workers]
         with tempfile.TemporaryDirectory() as folder, uv.Store.writer(folder) as store:
-            train_all(runs, store, crew=crew, device=torch.device("cpu"), listen=look)
+            train_all(runs, store, executor=pool, device=torch.device("cpu"), listen=look)
         print(f"| {workers} | {len(runs)} | {most:.0f} |", flush=True)
 
 

@@ -20,14 +20,11 @@ from pathlib import Path
 import torch
 
 import unvanish as uv
-from unvanish.core.schedule import every
 from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
-from unvanish.engine.process import reproducible_process
-from unvanish.engine.train import EpochDone, Plan, train
-from unvanish.probes import ALL as PROBES
-from unvanish.study.crew import Crew
-from unvanish.study.local import train_all
-from work import BATCH, Products, flop_per_epoch
+from unvanish.study.executors.pool import WorkerPool
+from unvanish.study.scheduler import train_all
+from unvanish.train.process import reproducible_process
+from work import BATCH, Products, flop_per_epoch, trained
 
 TRAIN, TEST = 12 * BATCH, 2 * BATCH
 DEPTHS, WIDTHS, RUNS = (7, 14, 30, 50, 100, 200), (32, 64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32, 64)
@@ -39,15 +36,13 @@ Row = dict[str, float]
 def against_products(hidden: tuple[int, ...], data: FashionMNIST, rounds: int) -> Row:
     """Seconds an epoch of ours and of the products, in turn."""
     recipe, products = uv.baseline(hidden=hidden), Products(hidden, TRAIN, TEST)
-    plan = Plan(epochs=rounds + 1, batch=BATCH, seed=42)
     ours, theirs = [], []
     products.epoch()
-    for item in train(recipe.uninitialised(), plan, data, probes=PROBES, schedule=every(10), device=CPU):
-        if isinstance(item, EpochDone):
-            ours.append(item.row.seconds)
-            began = time.perf_counter()
-            products.epoch()
-            theirs.append(time.perf_counter() - began)
+    for done in trained(recipe, data, rounds + 1):
+        ours.append(done.row.seconds)
+        began = time.perf_counter()
+        products.epoch()
+        theirs.append(time.perf_counter() - began)
     seconds = statistics.median(ours[1:])  # the first one warms up
     ratios = [b / a for a, b in zip(ours[1:], theirs[1:], strict=True)]
     return {
@@ -62,7 +57,7 @@ def many_runs(count: int, jobs: int) -> float:
     recipes = [uv.baseline(epochs=1, seed=seed) for seed in range(count)]
     with tempfile.TemporaryDirectory() as folder, uv.Store.writer(folder) as store:
         began = time.perf_counter()
-        train_all(recipes, store, crew=Crew(jobs), device=CPU)
+        train_all(recipes, store, executor=WorkerPool(jobs), device=CPU)
         return time.perf_counter() - began
 
 

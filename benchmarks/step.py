@@ -7,37 +7,27 @@ Ratios are medians over rounds, to the fast step without gradient flow.
 
 import argparse
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
-
-import torch
+from typing import Any
 
 import unvanish as uv
-from unvanish.core.schedule import every
 from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
-from unvanish.engine.process import reproducible_process
-from unvanish.engine.step import PlainStep
-from unvanish.engine.train import EpochDone, Plan, train
-from unvanish.probes import ALL
-from unvanish.runner import MEASURE_EVERY
+from unvanish.study.training import MEASURE_EVERY
+from unvanish.train.process import reproducible_process
+from work import trained
 
-never = partial(train, probes=(), schedule=lambda step: False)
-WAYS: dict[str, Callable] = {
-    "fast step, no flow": never,
-    "plain step, no flow": partial(never, make_step=PlainStep),
-    f"fast step, flow every {MEASURE_EVERY}th step (default)": partial(
-        train, probes=ALL, schedule=every(MEASURE_EVERY)
-    ),
-    "fast step, flow every step": partial(train, probes=ALL, schedule=every(1)),
+WAYS = {
+    "fast step, nothing measured": {"every": None},
+    "plain step, nothing measured": {"every": None, "fast": False},
+    f"fast step, measured at every {MEASURE_EVERY}th step (default)": {"every": MEASURE_EVERY},
+    "fast step, measured at every step": {"every": 1},
 }
 
 
-def epochs(way: Callable, recipe: uv.Recipe, data: FashionMNIST) -> Iterator[float]:
+def epochs(recipe: uv.Recipe, data: FashionMNIST, way: dict[str, Any]) -> Iterator[float]:
     """The seconds of each epoch of a training without end, from its second on: the first one warms up."""
-    plan = Plan(epochs=10**6, batch=recipe.batch, seed=recipe.seed)
-    items = way(recipe.uninitialised(), plan, data, device=torch.device("cpu"))
-    seconds = (item.row.seconds for item in items if isinstance(item, EpochDone))
+    seconds = (done.row.seconds for done in trained(recipe, data, 10**6, **way))
     next(seconds)
     return seconds
 
@@ -51,7 +41,7 @@ def main() -> None:
     print("| method | way | seconds an epoch, median (min–max) | ratio |\n| --- | --- | --- | --- |")
     with reproducible_process():
         for method in ("baseline", "2", "4a"):
-            running = {name: epochs(way, uv.method(method), data) for name, way in WAYS.items()}
+            running = {name: epochs(uv.method(method), data, way) for name, way in WAYS.items()}
             times: dict[str, list[float]] = {name: [] for name in WAYS}
             for _ in range(rounds):
                 for name, seconds in running.items():

@@ -17,12 +17,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import unvanish as uv
-from unvanish.core.schedule import every
-from unvanish.data.batches import epoch_order
 from unvanish.data.fashion_mnist import FashionMNIST, scaled
-from unvanish.engine.train import EpochDone, Plan, train
-from unvanish.probes import ALL as PROBES
-from work import BATCH, Products
+from unvanish.data.order import epoch_order
+from work import BATCH, Products, trained
 
 Gate = Callable[[], None]
 FOREVER = 10**6
@@ -36,18 +33,13 @@ def products(data: FashionMNIST, gate: Gate) -> None:
 
 
 def ours(data: FashionMNIST, gate: Gate) -> None:
-    _ours(data, gate, PROBES)
+    for _ in trained(uv.baseline(), data, FOREVER):
+        gate()
 
 
 def ours_without_flow(data: FashionMNIST, gate: Gate) -> None:
-    _ours(data, gate, ())
-
-
-def _ours(data: FashionMNIST, gate: Gate, probes: Any) -> None:
-    setup, plan, cpu = uv.baseline().uninitialised(), Plan(FOREVER, BATCH, 42), torch.device("cpu")
-    for item in train(setup, plan, data, probes=probes, schedule=every(10), device=cpu):
-        if isinstance(item, EpochDone):
-            gate()
+    for _ in trained(uv.baseline(), data, FOREVER, every=None):
+        gate()
 
 
 def pytorch_in_memory(data: FashionMNIST, gate: Gate) -> None:

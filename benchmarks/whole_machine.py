@@ -90,7 +90,7 @@ def be(way: str, core: int) -> None:
             os._exit(0)
 
     from unvanish.data.fashion_mnist import fashion_mnist
-    from unvanish.engine.process import reproducible_process
+    from unvanish.train.process import reproducible_process
     from ways import WAYS
 
     try:

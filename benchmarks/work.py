@@ -7,8 +7,16 @@ One model-epoch is a training epoch over 60,000 images in batches of 512 and the
 
 import itertools
 import time
+from collections.abc import Iterator
 
 import torch
+
+import unvanish as uv
+from unvanish.data.fashion_mnist import FashionMNIST
+from unvanish.measure.schedule import every as every_so_many
+from unvanish.train.group import Run
+from unvanish.train.images import ImageData
+from unvanish.train.loop import EpochDone, train
 
 TRAIN, TEST, BATCH, INPUTS, CLASSES = 60_000, 10_000, 512, 784, 10
 BASELINE = (128,) * 7
@@ -73,3 +81,24 @@ def gemm_rate(seconds: float = 1.0) -> float:
 
 def _batches(count: int) -> list[int]:
     return [BATCH] * (count // BATCH) + ([count % BATCH] if count % BATCH else [])
+
+
+def trained(
+    recipe: uv.Recipe,
+    data: FashionMNIST,
+    epochs: int,
+    *,
+    every: int | None = 10,
+    fast: bool = True,
+    runs: int = 1,
+    device: str = "cpu",
+) -> Iterator[EpochDone]:
+    """A recipe trained for so many epochs, measured at every so many steps: what each epoch brings to the first run."""
+    group = [Run(recipe.uninitialised(), epochs, recipe.seed + number) for number in range(runs)]
+    where = torch.device(device)
+    here = FashionMNIST(data.train.to(where), data.test.to(where))
+    images = ImageData(here, recipe.batch, (runs,) if runs > 1 else ())
+    schedule = every_so_many(every) if every else lambda step: False
+    for happened in train(group, images, schedule=schedule, device=where, fast=fast):
+        if isinstance(happened[0][1], EpochDone):
+            yield happened[0][1]

@@ -7,7 +7,7 @@ import pytest
 
 import unvanish as uv
 from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
-from unvanish.engine.process import reproducible_process
+from unvanish.train.process import reproducible_process
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 

@@ -1,4 +1,4 @@
-"""`check`: the ward's verdicts, nothing touched, and what people hand over."""
+"""`check`: verdicts on the benchmark's cases, nothing touched, and what people hand over."""
 
 import copy
 import random
@@ -14,19 +14,19 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import unvanish as uv
 from cases import ALL, Case, gaussian, he, mlp, times
-from patients import admit
+from subjects import made_ready
 
 LOSS = functional.cross_entropy
 SLOW = ("ResNet", "transformer", "conv", "×100", "blank ones")  # more than a second or two
 
 
 def verdict(case: Case, seed: int = 0, scale: float = 1.0) -> uv.Diagnosis:
-    patient = admit(case, seed)
+    subject = made_ready(case, seed)
     return uv.check(
-        patient.model,
-        patient.batches(9),
-        loss=lambda output, target: case.loss(output, target) * scale,
-        optimizer=patient.optimizer,
+        subject.model,
+        subject.batches(9),
+        loss_fn=lambda output, target: case.loss(output, target) * scale,
+        optimizer=subject.optimizer,
     )
 
 
@@ -40,9 +40,9 @@ def marked(case: Case) -> Any:
 
 
 @pytest.mark.parametrize("case", list(map(marked, ALL)))
-def test_the_ward(case: Case) -> None:
+def test_the_benchmark_s_cases(case: Case) -> None:
     diagnosis = verdict(case)
-    assert diagnosis.sick == (case.truth is not None), str(diagnosis)
+    assert (diagnosis.healthy is False) == (case.truth is not None), str(diagnosis)
     assert kind(diagnosis) in (case.truth,), str(diagnosis)
     if case.where and diagnosis.primary:
         assert set(diagnosis.primary.layers) <= set(case.where)
@@ -118,7 +118,7 @@ def test_nothing_is_touched(rate: float) -> None:
         return LOSS(output, target) + 1e-4 * sum(p.square().sum() for p in model.parameters())
 
     before = everything(model, optimizer)
-    uv.check(model, loader, loss=loss, optimizer=optimizer)
+    uv.check(model, loader, loss_fn=loss, optimizer=optimizer)
     assert same(everything(model, optimizer), before)
 
 
@@ -128,7 +128,7 @@ def test_nothing_is_touched_when_it_fails() -> None:
     batches = [(torch.randn(3, 5), torch.zeros(3).long())]
     before = everything(model, optimizer)
     with pytest.raises(uv.UnvanishError, match="cannot be run on the first batch"):
-        uv.check(model, batches, loss=LOSS, optimizer=optimizer)
+        uv.check(model, batches, loss_fn=LOSS, optimizer=optimizer)
     assert same(everything(model, optimizer), before)
 
 
@@ -167,77 +167,77 @@ def test_inputs_may_be_tuples_or_dicts_and_outputs_nested(form: type) -> None:
 
     model = TwoInputs()
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    diagnosis = uv.check(model, batches(), loss=lambda out, y: LOSS(out["logits"], y), optimizer=optimizer)
-    assert diagnosis.learns
+    diagnosis = uv.check(model, batches(), loss_fn=lambda out, y: LOSS(out["logits"], y), optimizer=optimizer)
+    assert diagnosis.learned
     assert not diagnosis.findings
 
 
 def test_without_an_optimizer_the_flow_is_judged_all_the_same() -> None:
-    assert not uv.check(healthy(), toy(), loss=LOSS).sick
-    assert kind(uv.check(deep_sigmoid(), toy(), loss=LOSS)) == "vanishing"
+    assert uv.check(healthy(), toy(), loss_fn=LOSS).healthy
+    assert kind(uv.check(deep_sigmoid(), toy(), loss_fn=LOSS)) == "vanishing"
 
 
 def test_what_cannot_be_a_batch_is_refused_in_a_sentence() -> None:
     with pytest.raises(uv.UnvanishError, match=r"must be a pair \(input, target\); got a Tensor of shape"):
-        uv.check(healthy(), [torch.zeros(3, 16)], loss=LOSS)
+        uv.check(healthy(), [torch.zeros(3, 16)], loss_fn=LOSS)
     with pytest.raises(uv.UnvanishError, match="there are no batches"):
-        uv.check(healthy(), [], loss=LOSS)
+        uv.check(healthy(), [], loss_fn=LOSS)
     with pytest.raises(uv.UnvanishError, match="a tensor of one number"):
-        uv.check(healthy(), toy(), loss=lambda output, target: output)
+        uv.check(healthy(), toy(), loss_fn=lambda output, target: output)
 
 
 def test_a_model_that_cannot_be_copied_is_refused_in_a_sentence() -> None:
     model = healthy()
     model.stuck = (i for i in range(3))  # a generator cannot be copied
     with pytest.raises(uv.UnvanishError, match="cannot be copied"):
-        uv.check(model, toy(), loss=LOSS)
+        uv.check(model, toy(), loss_fn=LOSS)
 
 
-def test_unused_weights_are_told_and_make_nobody_sick() -> None:
+def test_unused_weights_are_told_and_fail_nobody() -> None:
     model = TwoInputs()
     model.spare = nn.Linear(3, 3)
     batches = [(x.split(8, 1), y) for x, y in toy()]
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    diagnosis = uv.check(model, batches, loss=lambda out, y: LOSS(out["logits"], y), optimizer=optimizer)
+    diagnosis = uv.check(model, batches, loss_fn=lambda out, y: LOSS(out["logits"], y), optimizer=optimizer)
     assert [finding.kind for finding in diagnosis.findings] == ["broken_graph"]
     assert diagnosis.findings[0].layers == ("spare",)
-    assert not diagnosis.sick
+    assert diagnosis.healthy is not False
 
 
 def test_nan_in_the_inputs_and_in_a_weight_are_named() -> None:
     batches = toy()
     batches[0][0][0, 0] = float("nan")
-    assert "the input" in uv.check(healthy(), batches, loss=LOSS).findings[0].message
+    assert "the input" in uv.check(healthy(), batches, loss_fn=LOSS).findings[0].message
     model = healthy()
     with torch.no_grad():
         model[2].weight[0, 0] = float("inf")
-    assert uv.check(model, toy(), loss=LOSS).primary.layers == ("2.weight",)  # pyright: ignore
+    assert uv.check(model, toy(), loss_fn=LOSS).primary.layers == ("2.weight",)  # pyright: ignore
 
 
 def test_a_compiled_model_is_checked_as_what_it_was_made_of() -> None:
     model = healthy()
     wrapped = torch.compile(model, backend="eager")
-    assert uv.check(wrapped, toy(), loss=LOSS).reading.layers == ("0", "2")
+    assert uv.check(wrapped, toy(), loss_fn=LOSS).table.layers == ("0", "2")
 
 
 def test_a_verdict_is_the_same_twice() -> None:
     model = deep_sigmoid()
-    first, second = (uv.check(model, toy(), loss=LOSS).to_dict() for _ in range(2))
+    first, second = (uv.check(model, toy(), loss_fn=LOSS).to_dict() for _ in range(2))
     assert first == second
 
 
-def test_healthy_passes_and_sick_raises_with_a_message_worth_reading() -> None:
-    uv.assert_healthy(healthy(), toy(), loss=LOSS)
+def test_healthy_passes_and_failing_raises_with_a_message_worth_reading() -> None:
+    uv.assert_healthy(healthy(), toy(), loss_fn=LOSS)
     with pytest.raises(AssertionError) as caught:
-        uv.assert_healthy(deep_sigmoid(), toy(), loss=LOSS)
+        uv.assert_healthy(deep_sigmoid(), toy(), loss_fn=LOSS)
     for word in ("UV001", "layers: 0 … 22 (12)", "SkipConnection", "signal left"):
         assert word in str(caught.value)
-    with pytest.raises(uv.Sick, match="UV001"):
-        uv.check(deep_sigmoid(), toy(), loss=LOSS).raise_if_sick()
+    with pytest.raises(uv.Failing, match="UV001"):
+        uv.check(deep_sigmoid(), toy(), loss_fn=LOSS).raise_if_failing()
 
 
 def test_text_and_html_show_the_same_findings(tmp_path: Any) -> None:
-    diagnosis = uv.check(deep_sigmoid(), toy(), loss=LOSS)
+    diagnosis = uv.check(deep_sigmoid(), toy(), loss_fn=LOSS)
     text, page = str(diagnosis), tmp_path / "flow.html"
     diagnosis.to_html(page)
     html = page.read_text()
@@ -253,7 +253,7 @@ def test_text_and_html_show_the_same_findings(tmp_path: Any) -> None:
 def test_of_many_layers_the_first_and_the_last_are_shown() -> None:
     torch.manual_seed(0)
     diagnosis = uv.check(
-        mlp([nn.ReLU] * 60, he, width=8), [(torch.randn(16, 784), torch.zeros(16).long())] * 3, loss=LOSS
+        mlp([nn.ReLU] * 60, he, width=8), [(torch.randn(16, 784), torch.zeros(16).long())] * 3, loss_fn=LOSS
     )
     assert "… 37 more" in str(diagnosis)
 
@@ -262,12 +262,14 @@ def test_the_loss_may_be_anything_that_gives_a_number() -> None:
     x = torch.randn(9, 64, 16)
     model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 16))
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
-    assert uv.check(model, zip(x, x, strict=True), loss=nn.MSELoss(), optimizer=optimizer).learns
+    assert uv.check(model, zip(x, x, strict=True), loss_fn=nn.MSELoss(), optimizer=optimizer).learned
 
 
 def test_a_multiple_of_the_loss_changes_no_number_of_the_flow() -> None:
     torch.manual_seed(0)
     model = mlp([nn.Sigmoid] * 4, gaussian(0.05))
     batches = [(torch.randn(32, 784), torch.randint(0, 10, (32,))) for _ in range(3)]
-    one, other = (uv.check(model, batches, loss=loss).reading for loss in (LOSS, times(1e-6)))
-    np.testing.assert_allclose(one.backward_factor_L, other.backward_factor_L, rtol=1e-3)
+    one, other = (uv.check(model, batches, loss_fn=loss).table for loss in (LOSS, times(1e-6)))
+    np.testing.assert_allclose(
+        one.factors("backward_norm", backward=True), other.factors("backward_norm", backward=True), rtol=1e-3
+    )

@@ -10,24 +10,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unvanish.core.check import Check, Examination, Inputs, ordered
 from unvanish.core.finding import KINDS, Finding, Kind
-from unvanish.core.reading import QUANTITIES, Reading
-from unvanish.doctor.checks import ALL
-from unvanish.doctor.rules import explanation, rule
+from unvanish.core.remedy import Remedy
+from unvanish.core.table import Table
+from unvanish.diagnosis.checks import ALL
+from unvanish.diagnosis.examination import Check, Examination, Inputs, Standardised, ordered
+from unvanish.diagnosis.rules import explanation, rule
+from unvanish.measure.quantities import ALL as MEASURED
 
-SECTIONS = ("What it measures:", "Why it is bad:", "Known problems:", "Remedies:", "References:")
+QUANTITIES = [quantity.name for quantity in MEASURED]
+
+SECTIONS = ("What it measures:", "Why it is bad:", "Limitations:", "Prescriptions:", "References:")
 
 
-def reading(layers: int = 6, **columns: list[float]) -> Reading:
-    """A healthy network's."""
+def table(layers: int = 6, width: int = 128, **columns: list[float]) -> Table:
+    """A healthy ReLU network's."""
     usual = {name: np.ones(layers) for name in QUANTITIES}
     usual |= {
-        "saturated_L": np.full(layers, np.nan),
-        "dead_L": np.zeros(layers),
-        "update_ratio_L": np.full(layers, 1e-3),
+        "saturated": np.full(layers, np.nan),
+        "dead": np.zeros(layers),
+        "update_ratio": np.full(layers, 1e-3),
     }
-    return Reading(tuple(f"layer{i}" for i in range(layers)), **usual | {k: np.array(v) for k, v in columns.items()})
+    values = {name: np.array(value)[None] for name, value in (usual | columns).items()}
+    names = tuple(f"layer{i}" for i in range(layers))
+    return Table(names, (0,), values, dict.fromkeys(names, width))
 
 
 @pytest.mark.parametrize("check", ALL, ids=lambda check: check.code)
@@ -38,7 +44,8 @@ def test_a_check_says_what_it_is(check: Check) -> None:
     text = explanation(check)
     assert text.splitlines()[0] == f"{check.code} {check.title}"
     assert [section for section in SECTIONS if section in text] == list(SECTIONS)
-    assert check.remedies
+    assert check.prescriptions
+    assert all(isinstance(one, str | Remedy) for one in check.prescriptions)
     assert set(check.explains) <= set(get_args(Kind))
     assert check.kind not in check.explains
     assert sys.modules[type(check).__module__].__file__
@@ -54,16 +61,16 @@ def test_codes_are_different_and_every_kind_has_one_check() -> None:
 
 @pytest.mark.parametrize("check", ALL, ids=lambda check: check.code)
 @pytest.mark.parametrize("learns", [True, False, None])
-def test_a_healthy_reading_is_no_finding(check: Check, learns: bool | None) -> None:
-    seen = Examination(reading(), learns=learns, inputs=Inputs(0.0, 1.0, 1.0), exhausted=learns is False)
+def test_a_healthy_table_is_no_finding(check: Check, learns: bool | None) -> None:
+    seen = Examination(table(), learned=learns, inputs=Inputs(0.0, 1.0, 1.0), exhausted=learns is False)
     assert check.examine(seen) is None
 
 
 @pytest.mark.parametrize("check", ALL, ids=lambda check: check.code)
-def test_a_reading_of_nothing_and_of_one_layer_is_no_finding(check: Check) -> None:
+def test_a_table_of_nothing_and_of_one_layer_is_no_finding(check: Check) -> None:
     for layers in (0, 1):
-        nothing = reading(layers, **{name: [float("nan")] * layers for name in QUANTITIES})
-        assert check.examine(Examination(nothing, learns=False, tried=True, exhausted=True)) is None
+        nothing = table(layers, **{name: [float("nan")] * layers for name in QUANTITIES})
+        assert check.examine(Examination(nothing, learned=False, tried=True, exhausted=True)) is None
 
 
 number = st.floats(0, 1e12, allow_subnormal=False) | st.just(float("nan")) | st.just(float("inf")) | st.just(0.0)
@@ -71,11 +78,11 @@ number = st.floats(0, 1e12, allow_subnormal=False) | st.just(float("nan")) | st.
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_no_reading_breaks_a_check(data: st.DataObject) -> None:
+def test_no_table_breaks_a_check(data: st.DataObject) -> None:
     columns = {name: data.draw(st.lists(number, min_size=5, max_size=5)) for name in QUANTITIES}
     seen = Examination(
-        reading(5, **columns),
-        learns=data.draw(st.sampled_from([True, False, None])),
+        table(5, **columns),
+        learned=data.draw(st.sampled_from([True, False, None])),
         tried=data.draw(st.booleans()),
         exhausted=data.draw(st.booleans()),
         learns_at=data.draw(st.sampled_from([(), (0.01,), (1000.0,)])),
@@ -89,15 +96,15 @@ def test_no_reading_breaks_a_check(data: st.DataObject) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.floats(1e-12, 1e12), st.lists(st.floats(1e-20, 1e6), min_size=6, max_size=6), st.booleans())
 def test_a_multiple_of_the_loss_changes_nothing(scale: float, signal: list[float], learns: bool) -> None:
-    one = Examination(reading(backward_norm_L=signal), learns=learns, exhausted=True)
-    other = replace(one, reading=reading(backward_norm_L=[scale * value for value in signal]))
+    one = Examination(table(backward_norm=signal), learned=learns, exhausted=True)
+    other = replace(one, table=table(backward_norm=[scale * value for value in signal]))
     for check in ALL:
         a, b = check.examine(one), check.examine(other)
         assert (a and (a.kind, a.layers)) == (b and (b.kind, b.layers))
 
 
 def finding(kind: Kind, certainty: float = 0.9, explains: tuple[Kind, ...] = ()) -> Finding:
-    return Finding(f"UV-{kind}", kind, "", certainty=certainty, explains=explains)
+    return Finding(f"UV-{kind}", kind, kind, "", certainty=certainty, explains=explains)
 
 
 def test_causes_come_first_and_consequences_say_whose_they_are() -> None:
@@ -117,3 +124,133 @@ def test_of_two_that_explain_each_other_the_more_certain_is_the_cause() -> None:
 def test_what_is_not_sure_explains_nothing() -> None:
     told = ordered([finding("dead", 0.4, ("vanishing",)), finding("vanishing", 0.9)])
     assert [(one.kind, one.because_of) for one in told] == [("vanishing", None), ("dead", None)]
+
+
+# Every threshold, from either side
+
+NAN = float("nan")
+FAILS = {"learned": False, "tried": True}
+FAILS_AT_EVERY_RATE = FAILS | {"exhausted": True}
+
+
+def falling(total: float, layers: int = 6) -> list[float]:
+    """A backward signal that is lost evenly on its way down: so much of it is left at the first layer."""
+    return list(total ** (1 - np.arange(layers) / (layers - 1)))
+
+
+def saturation(share: float, layers: int = 6) -> dict[str, list[float]]:
+    return {"saturated": [share] * (layers - 1) + [NAN]}
+
+
+def contrast(value: float, layers: int = 6) -> dict[str, list[float]]:
+    return {"spread": [1.0, *np.geomspace(0.9, value, layers - 2), 1.0]}
+
+
+def at_one_layer(name: str, value: float, layers: int = 6) -> dict[str, list[float]]:
+    return {name: [value if index == 2 else 0.0 for index in range(layers)]}
+
+
+def inputs(rms: float, mean: float = 0.0) -> dict[str, Inputs]:
+    return {"inputs": Inputs(mean, rms, rms)}
+
+
+HELPS = {"standardised": Standardised(learned=True)}
+SIDES = [  # kind, table and facts on the healthy side, and on the other
+    ("vanishing", (falling(2.1e-2), FAILS_AT_EVERY_RATE), (falling(1.9e-2), FAILS_AT_EVERY_RATE)),
+    ("vanishing", (falling(1.1e-3), FAILS), (falling(0.9e-3), FAILS)),
+    ("vanishing", (falling(1.1e-4), {"learned": None}), (falling(0.9e-4), {"learned": None})),
+    ("vanishing", (falling(1e-12), {"learned": True}), (falling(1e-12), FAILS)),
+    ("exploding", (falling(1 / 990), FAILS, "up"), (falling(1 / 1010), FAILS, "up")),
+    ("exploding", (falling(1 / 9.9e3), FAILS | {"learns_at": (0.1,)}, "up"),
+     (falling(1 / 1.01e4), FAILS | {"learns_at": (0.1,)}, "up")),
+    ("exploding", (falling(1 / 9.9e4), {"learned": None}, "up"), (falling(1 / 1.01e5), {"learned": None}, "up")),
+    ("exploding", (falling(1 / 9.9e5), {"learned": True}, "up"), (falling(1 / 1.01e6), {"learned": True}, "up")),
+    ("collapse", (contrast(0.031), FAILS), (contrast(0.029), FAILS)),
+    ("collapse", (contrast(0.0031), {"learned": None}), (contrast(0.0029), {"learned": None})),
+    ("dead", (at_one_layer("dead", 0.69), FAILS), (at_one_layer("dead", 0.71), FAILS)),
+    ("dead", (at_one_layer("dead", 0.99), {"learned": None}), (at_one_layer("dead", 0.999), {"learned": None})),
+    ("saturated", (saturation(0.64), FAILS), (saturation(0.66), FAILS)),
+    ("saturated", (saturation(0.89), {"learned": None}), (saturation(0.91), {"learned": None})),
+    ("saturated", ({"saturated": [0.84] + [0.95] * 4 + [NAN]}, {"learned": True}),
+     ({"saturated": [0.86] + [0.95] * 4 + [NAN]}, {"learned": True})),
+    ("input_scale", ({}, FAILS | inputs(7.9) | HELPS), ({}, FAILS | inputs(8.1) | HELPS)),
+    ("input_scale", ({}, FAILS | inputs(0.031) | HELPS), ({}, FAILS | inputs(0.029) | HELPS)),
+    ("input_scale", ({}, FAILS | inputs(1.0, 7.9) | HELPS), ({}, FAILS | inputs(1.0, 8.1) | HELPS)),
+    ("input_scale", ({}, FAILS | inputs(90)), ({}, FAILS | inputs(90) | HELPS)),
+    ("lr_low", ({}, FAILS | {"learns_at": (290.0,)}), ({}, FAILS | {"learns_at": (310.0,)})),
+    ("lr_low", ({"update_ratio": [1.1e-5] * 6}, FAILS | {"learns_at": (50.0,)}),
+     ({"update_ratio": [0.9e-5] * 6}, FAILS | {"learns_at": (50.0,)})),
+    ("lr_high", ({}, FAILS), ({}, FAILS | {"learns_at": (0.01,)})),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "healthy", "failing"), SIDES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_on_either_side_of_every_threshold(kind: Kind, healthy: tuple, failing: tuple) -> None:
+    for side, expected in ((healthy, False), (failing, True)):
+        shown, facts, *up = side
+        if isinstance(shown, list):  # a backward signal
+            shown = {"backward_norm": [1 / value for value in shown] if up else shown}
+        found = rule(kind).examine(Examination(table(**shown), **facts))
+        assert (found is not None) == expected, found
+
+
+@pytest.mark.parametrize(("rate", "certainty"), [(0.31, 0.6), (0.29, 0.9)])
+def test_how_sure_a_rate_makes_us(rate: float, certainty: float) -> None:
+    found = rule("lr_high").examine(Examination(table(), learned=False, tried=True, learns_at=(rate,)))
+    assert found is not None
+    assert found.certainty == certainty
+
+
+@pytest.mark.parametrize(("lost_in_one_layer", "sudden"), [(1.1e-4, False), (0.9e-4, True)])
+def test_a_collapse_within_one_layer_is_a_cause_of_its_own(lost_in_one_layer: float, sudden: bool) -> None:
+    seen = Examination(table(spread=[1.0, 1.0, *[lost_in_one_layer] * 3, 1.0]), learned=False)
+    found = rule("collapse").examine(seen)
+    assert found is not None
+    assert ("vanishing" in found.explains) == sudden
+
+
+@pytest.mark.parametrize(("left", "certainty"), [(1.1e-6, 0.85), (0.9e-6, 0.95)])
+def test_what_no_rate_can_help_is_the_surer(left: float, certainty: float) -> None:
+    found = rule("vanishing").examine(Examination(table(backward_norm=falling(left)), learned=False))
+    assert found is not None
+    assert found.certainty == certainty
+
+
+@pytest.mark.parametrize(
+    ("units", "dead", "expected"), [(16, 0.94, False), (16, 1.0, True), (64, 0.74, False), (64, 0.76, True)]
+)
+def test_of_a_narrow_layer_more_must_be_dead_than_by_chance(units: int, dead: float, expected: bool) -> None:
+    seen = Examination(table(width=units, **at_one_layer("dead", dead)), learned=False)
+    assert (rule("dead").examine(seen) is not None) == expected
+
+
+@pytest.mark.parametrize(("before", "expected"), [(0.031, True), (0.029, False)])
+def test_behind_a_collapse_half_of_a_layer_looks_dead_and_is_not(before: float, expected: bool) -> None:
+    seen = Examination(table(spread=[1.0, before, 1.0, 1.0, 1.0, 1.0], **at_one_layer("dead", 0.8)), learned=False)
+    assert (rule("dead").examine(seen) is not None) == expected
+
+
+# A loss that is spread evenly, or not
+
+
+@pytest.mark.parametrize(("depth", "gain"), [(100, 0.8), (200, 0.85), (40, 0.95)])
+def test_an_even_loss_is_decided_on_the_total_and_all_alike_are_blamed(depth: int, gain: float) -> None:
+    seen = Examination(table(depth, backward_norm=falling(gain ** (depth - 1), depth)), **FAILS_AT_EVERY_RATE)
+    found = rule("vanishing").examine(seen)
+    if gain ** (depth - 1) > 0.02:
+        assert found is None
+        return
+    assert found is not None
+    assert found.evidence["signal_left"] == pytest.approx(gain ** (depth - 1))
+    assert found.evidence["factor_per_layer"] == pytest.approx(gain, rel=0.05)
+    assert len(found.layers) == depth - 1
+
+
+def test_where_two_layers_lose_it_all_they_alone_are_blamed() -> None:
+    signal = [1e-8] * 3 + [1e-4] + [1.0] * 8
+    found = rule("vanishing").examine(Examination(table(12, backward_norm=signal), **FAILS))
+    assert found is not None
+    assert found.layers == ("layer2", "layer3")
+    assert "1e-08 of it reaches layer layer0" in found.message

@@ -56,7 +56,7 @@ def test_runs_lists_and_show_shows(store):
     digest = uv.method("5", epochs=2, seed=43).digest()
     assert digest[:12] in listed.stdout
     shown = cli("show", digest[:8], "--store", store)
-    for words in ("skips 1→3, 4→7", "seed 43", "SGD, lr=0.01", "gradient flow at initialisation", "backward_signal"):
+    for words in ("skips 1→3, 4→7", "seed 43", "SGD, lr=0.01", "gradient flow at initialisation", "backward_rms"):
         assert words in shown.stdout
     several = cli("show", "5", "--store", store)
     assert several.returncode == 1
@@ -79,11 +79,11 @@ def test_export_has_one_row_an_epoch(store, tmp_path):
 def test_export_layers_to_a_pipe(store):
     layers = cli("export", "5", "--layers", "--to", "-", "--store", store).stdout.splitlines()
     header = layers[0].split(",")
-    assert header[:6] == ["method", "seed", "stage", "epoch", "layer", "backward_signal"]
+    assert header[:6] == ["method", "seed", "stage", "epoch", "layer", "backward_rms"]
     assert len(layers) == 1 + 2 * 3 * 8  # seeds × (start + epochs) × layers
     first = dict(zip(header, layers[1].split(","), strict=True))
     assert first["layer"] == "hidden1"
-    assert 0 < float(first["backward_signal"]) < 1e-3
+    assert 0 < float(first["backward_rms"]) < 1e-3
 
 
 def test_a_closed_pipe_is_no_error(store):

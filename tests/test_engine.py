@@ -7,10 +7,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import unvanish as uv
-from unvanish.core.packing import unpack
-from unvanish.core.progress import Chunk
-from unvanish.data.batches import draw_base_seed, epoch_order
-from unvanish.runner import training
+from unvanish.core.serialisation import unpack
+from unvanish.data.order import draw_base_seed, epoch_order
+from unvanish.store.chunk import Chunk
+from unvanish.study.training import training
 
 CPU = torch.device("cpu")
 
@@ -78,16 +78,14 @@ def test_the_last_short_batch_is_kept(small):
     setup = small.setup()
     with torch.random.fork_rng():
         torch.manual_seed(small.seed)
-        from unvanish.core.init import initialised
-
-        initialised(small.uninitialised())
+        small.uninitialised().initialised()
         order = epoch_order(1000)
     from unvanish.data.fashion_mnist import fashion_mnist
 
     data = fashion_mnist().train
     losses = []
     for picked in order.split(512):
-        losses.append(setup.loss(setup.model(data.pixels_ND[picked].float() / 255), data.labels_N[picked]).item())
+        losses.append(setup.loss_fn(setup.model(data.pixels_ND[picked].float() / 255), data.labels_N[picked]).item())
     frozen_in_place = small.but(samples=1000, epochs=1, optimizer=uv.Optimizer("SGD", 0.0))
     assert uv.run(frozen_in_place).epochs[0].train_loss == pytest.approx(sum(losses) / 2, rel=1e-12)
 
@@ -117,7 +115,13 @@ def measured(items: list) -> list[str]:
     """Everything that was measured, but for the time it took."""
     chunks = [item for item in items if isinstance(item, Chunk)]
     rows = [str((r.stage, r.epoch, r.train_loss, r.train_acc, r.val_loss, r.val_acc)) for c in chunks for r in c.rows]
-    return rows + [f"{key} {values.tobytes().hex()}" for c in chunks for key, values in c.flow.items()]
+    tables = [c.measured for c in chunks if c.measured.steps]
+    return rows + [
+        f"{step} {name} {values[index].tobytes().hex()}"
+        for table in tables
+        for name, values in sorted(table.values.items())
+        for index, step in enumerate(table.steps)
+    ]
 
 
 def end_weights(items: list) -> list:

@@ -11,7 +11,7 @@ TOY = '''"""Toy: scale every weight draw.
 
     W <- c W
 
-Contraindications: none that a toy could have.
+Limitations: none that a toy could have.
 """
 
 from dataclasses import replace
@@ -20,8 +20,9 @@ from typing import ClassVar, final
 
 from unvanish.core.errors import NothingToDo
 from unvanish.core.remedy import Remedy
-from unvanish.core.setup import Init, Setup
-from unvanish.core.validated import validated
+from unvanish.core.init import Init
+from unvanish.core.setup import Setup
+from unvanish.core.values import validated
 
 
 @final
@@ -68,12 +69,12 @@ def test_one_file_and_one_line(tmp_path):
     used = python(
         "-c",
         "import unvanish as uv, torch\n"
-        "from unvanish.study.crew import Crew\n"
-        "from unvanish.study.local import train_all\n"
+        "from unvanish.study.executors.pool import WorkerPool\n"
+        "from unvanish.study.scheduler import train_all\n"
         "assert 'toy' in uv.__file__ or 'src' in uv.__file__\n"
         "recipe = uv.baseline(hidden=(8, 8), epochs=1, samples=512).with_remedies(uv.ToyScale())\n"
         "with uv.Store.writer('store') as store:\n"
-        "    train_all([recipe], store, crew=Crew(1), device=torch.device('cpu'))\n"
+        "    train_all([recipe], store, executor=WorkerPool(1), device=torch.device('cpu'))\n"
         "    record = store.record(recipe.digest())\n"
         "    print(record.outcome.state, record.recipe)\n",
     )

@@ -8,7 +8,7 @@ import pytest
 
 import notebook
 import unvanish as uv
-from unvanish.report.published import PUBLISHED
+from unvanish.study.report.published import PUBLISHED
 
 # The same formula in fewer kernels: a fused Adam, and the gradient of (x − mean)/std in closed form.
 OTHER_ROUNDING = {"3": 1e-4, "4b": 1e-6}

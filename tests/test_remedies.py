@@ -1,4 +1,4 @@
-"""What each remedy does, and its contraindications, by measurement."""
+"""What each remedy does, and its limitations, by measurement."""
 
 import pytest
 import torch
@@ -6,24 +6,17 @@ from torch import nn
 
 import unvanish as uv
 from nets import CASES, mlp
-from unvanish.core.schedule import every
-from unvanish.core.sites import find_sites
-from unvanish.core.stages import set_training_mode, stage_network
-from unvanish.engine.flow import Flow
-from unvanish.engine.step import PlainStep
-from unvanish.probes import ALL as PROBES
+from test_flow import measured
+from unvanish.data.fashion_mnist import scaled
+from unvanish.modules.freeze import set_training_mode, stage_network
 from unvanish.remedies.normalize_inside import Standardize
 
 
 def flow_at_init(recipe: uv.Recipe, data, images: int = 512) -> dict[str, list[float]]:
-    """Each probe's value at every layer, on a batch, before the first step."""
+    """Each quantity's value at every layer, on a batch, before the first step."""
     setup = recipe.setup()
-    flow = Flow(find_sites(setup, setup.model), PROBES, every(1), layers=len(setup.blocks) + 1)
-    flow.begin(0)
-    PlainStep(setup.model, setup.loss).gradients(*data.train.batch(torch.arange(images)), flow)
-    flow.after_backward()
-    means = flow.take()
-    return {name: row.tolist() for name, row in zip(flow.names, means, strict=True)}
+    x, y = scaled(data.train.pixels_ND[:images]), data.train.labels_N[:images]
+    return {name: values.tolist() for name, values in measured(setup, x, y).items()}
 
 
 def slope(values: list[float]) -> float:
@@ -36,20 +29,20 @@ def slope(values: list[float]) -> float:
 
 
 def test_larger_weights_bring_the_gradient_back(data):
-    lost = slope(flow_at_init(uv.baseline(), data)["backward_signal"])
-    kept = slope(flow_at_init(uv.method("1a"), data)["backward_signal"])
+    lost = slope(flow_at_init(uv.baseline(), data)["backward_rms"])
+    kept = slope(flow_at_init(uv.method("1a"), data)["backward_rms"])
     assert lost == pytest.approx(128**0.5 * 0.05 / 4, rel=0.05)  # √(fan · σ²) · max φ′, near 0
     assert 0.8 < kept < 1.25
 
 
-def test_contraindication_relu_with_std_1_explodes(data):
+def test_limitation_relu_with_std_1_explodes(data):
     recipe = uv.method("1a").with_remedies(uv.BetterActivation("ReLU"))
     std = flow_at_init(recipe, data)["pre_activation_std"]
     growth = (std[6] / std[0]) ** (1 / 6)
     assert growth == pytest.approx((128 / 2) ** 0.5, rel=0.2)
 
 
-def test_contraindication_std_10_saturates(data):
+def test_limitation_std_10_saturates(data):
     assert min(flow_at_init(uv.method("1b"), data)["saturated"][:7]) > 0.8
     assert max(flow_at_init(uv.method("1a"), data)["saturated"][1:7]) < 0.7
 
@@ -58,8 +51,8 @@ def test_contraindication_std_10_saturates(data):
 
 
 def test_relu_takes_less_from_the_gradient_but_small_weights_still_do(data):
-    factor = slope(flow_at_init(uv.method("2"), data)["backward_signal"])
-    assert factor == pytest.approx((128 * 0.05**2 / 2) ** 0.5, rel=0.1)  # the contraindication
+    factor = slope(flow_at_init(uv.method("2"), data)["backward_rms"])
+    assert factor == pytest.approx((128 * 0.05**2 / 2) ** 0.5, rel=0.1)  # the limitation
 
 
 @pytest.mark.parametrize("name", ["relu", "ReLU", "gelu", "Hardtanh", "PReLU", "softplus"])
@@ -131,9 +124,9 @@ def test_nothing_to_do_is_said_in_a_sentence(remedies):
 # Better optimizer
 
 
-def test_contraindication_adam_stands_still_where_gradients_come_near_its_epsilon(data):
+def test_limitation_adam_stands_still_where_gradients_come_near_its_epsilon(data):
     deep = uv.baseline(hidden=(128,) * 20).with_remedies(uv.BetterOptimizer("Adam", 0.001))
-    grads = flow_at_init(deep, data)["weight_gradient"]
+    grads = flow_at_init(deep, data)["weight_gradient_norm"]
     per_weight = grads[0] / (784 * 128) ** 0.5
     assert per_weight < 1e-8 * 1e-3  # a thousandth of Adam's ε: steps of lr/1000 at most
 
@@ -170,10 +163,10 @@ def test_convolutions_get_two_dimensional_batch_norm():
 
 
 def test_batch_norm_keeps_the_gradient(data):
-    assert 0.8 < slope(flow_at_init(uv.method("4a"), data)["backward_signal"]) < 1.3
+    assert 0.8 < slope(flow_at_init(uv.method("4a"), data)["backward_rms"]) < 1.3
 
 
-def test_contraindication_standardize_leaves_the_inputs_alike(data):
+def test_limitation_standardize_leaves_the_inputs_alike(data):
     """The units keep a spread, the inputs do not: the last layer sees nearly the same for every image."""
 
     def spread_over_inputs(method):
@@ -187,9 +180,9 @@ def test_contraindication_standardize_leaves_the_inputs_alike(data):
     assert spread_over_inputs("4b") < 0.05
 
 
-def test_contraindication_deep_batch_norm_explodes(data):
+def test_limitation_deep_batch_norm_explodes(data):
     deep = uv.baseline(hidden=(64,) * 50, activation="ReLU", init_std=(2 / 64) ** 0.5)
-    factor = slope(flow_at_init(deep.with_remedies(uv.NormalizeInside()), data)["backward_signal"])
+    factor = slope(flow_at_init(deep.with_remedies(uv.NormalizeInside()), data)["backward_rms"])
     assert 1.1 < factor < 1.35  # Yang et al. 2019: about 1.2 a layer
 
 
@@ -205,13 +198,13 @@ def test_a_skip_adds_the_output_of_one_block_to_that_of_another():
     torch.testing.assert_close(skipped.model(x), plain.model[3:](h3))
 
 
-def test_contraindication_without_a_skip_across_a_step_the_gradient_still_shrinks(data):
-    signal = flow_at_init(uv.method("5"), data)["backward_signal"]
+def test_limitation_without_a_skip_across_a_step_the_gradient_still_shrinks(data):
+    signal = flow_at_init(uv.method("5"), data)["backward_rms"]
     assert signal[3] / signal[6] > 0.5  # 4→7 is bridged
     assert signal[2] / signal[3] < 0.25  # nothing bridges 3 to 4
 
 
-def test_contraindication_unnormalised_sums_grow(data):
+def test_limitation_unnormalised_sums_grow(data):
     depth = 12
     he = uv.baseline(hidden=(128,) * depth, activation="ReLU", init_std=(2 / 128) ** 0.5)
     skips = uv.SkipConnection([(layer, layer + 1) for layer in range(1, depth)])
@@ -230,11 +223,11 @@ def test_stages_of_the_published_method():
     assert uv.method("6", epochs=3).stage_epochs() == (1, 1, 1, 1, 1, 1, 3)
 
 
-def test_contraindication_a_sub_model_that_vanishes_is_not_helped(data):
+def test_limitation_a_sub_model_that_vanishes_is_not_helped(data):
     """Two sub-models of ten sigmoid layers each: the first one's gradient is gone already."""
     recipe = uv.baseline(hidden=(64,) * 20, epochs=1, samples=1024)
     record = uv.run(recipe.with_remedies(uv.TrainSomeLayers((10, 10))))
-    assert record.series["backward_signal"].values[0][0] < 1e-7
+    assert record.series["backward_rms"].values[0][0] < 1e-7
 
 
 @pytest.mark.parametrize("learned", [False, True])
@@ -253,7 +246,7 @@ def test_what_is_frozen_keeps_every_bit_of_its_state(learned, data):
     for start in range(0, 2048, 256):
         set_training_mode(setup, network, stage)
         x = data.train.pixels_ND[start : start + 256].float() / 255
-        loss = setup.loss(network(x), data.train.labels_N[start : start + 256])
+        loss = setup.loss_fn(network(x), data.train.labels_N[start : start + 256])
         optimizer.zero_grad(set_to_none=False)
         loss.backward()
         optimizer.step()

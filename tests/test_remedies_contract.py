@@ -8,9 +8,9 @@ import torch
 
 import unvanish as uv
 from nets import CASES, fingerprint
+from unvanish.core.blocks import quiet_forward
 from unvanish.core.remedy import Remedy
-from unvanish.core.stages import stage_network
-from unvanish.core.structure import quiet_forward
+from unvanish.modules.freeze import stage_network
 from unvanish.remedies import ALL
 
 REFUSALS = (uv.NothingToDo, uv.RecipeError)
@@ -120,7 +120,7 @@ def test_ordered_pairs_compose_or_say_why_not(first, second, case):
 @by_kind
 def test_it_says_why_it_works_and_where_it_fails(remedy):
     reason = type(remedy).reason()
-    assert "Contraindications:" in reason
+    assert "Limitations:" in reason
     assert "\n    " in reason  # an equation
     assert str(remedy)
 

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 import unvanish as uv
-from unvanish.core.record import Epoch, Outcome, Record, Series
-from unvanish.probes import ALL as PROBES
-from unvanish.report.figures import all_figures
-from unvanish.report.markdown import markdown
-from unvanish.report.page import page
-from unvanish.report.published import PUBLISHED, comparisons
-from unvanish.report.results import COLUMNS, Spread, as_factor, attenuation, grouped, table
-from unvanish.report.write import write_report
+from unvanish.core.curve import Epoch, Outcome
+from unvanish.core.table import Table
+from unvanish.measure.quantities import ALL as QUANTITIES
+from unvanish.store.record import Record
+from unvanish.study.report.figures import all_figures
+from unvanish.study.report.markdown import markdown
+from unvanish.study.report.page import page
+from unvanish.study.report.published import PUBLISHED, comparisons
+from unvanish.study.report.results import COLUMNS, Spread, as_factor, attenuation, grouped, table
+from unvanish.study.report.write import write_report
 
 
 def made_up(method: str = "5", epochs: int = 4, seed: int = 42, layers: int = 7, **changes) -> Record:
@@ -31,10 +33,12 @@ def made_up(method: str = "5", epochs: int = 4, seed: int = 42, layers: int = 7,
     falling = np.outer(np.ones(len(steps)), 10.0 ** np.arange(-layers, 1))
     falling[-1] = 1.0
     names = (*(f"hidden{n + 1}" for n in range(layers)), "output")
-    series = {p.name: Series(p.name, p.unit, names, tuple(steps), falling.copy()) for p in PROBES}
+    values = {quantity.name: falling.copy() for quantity in QUANTITIES}
     for name in ("saturated", "dead"):
-        series[name].values[:] = 0.25
-    return Record(recipe, {"torch": "x", "device": "cpu"}, tuple(rows), series, Outcome.of(rows, "finished"))
+        values[name][:] = 0.25
+    table = Table(names, tuple(steps), values, dict.fromkeys(names, 128))
+    outcome = Outcome.of(rows, "finished")
+    return Record(recipe, recipe.digest(), {"torch": "x", "device": "cpu"}, tuple(rows), table, outcome)
 
 
 def test_the_results_table():
@@ -52,14 +56,14 @@ def test_spread_is_the_sample_standard_deviation():
     assert spread is not None
     assert (spread.mean, spread.n) == (2.5, 4)
     assert spread.std == pytest.approx((5 / 3) ** 0.5)
-    assert Spread.of([1.0, None]) is None  # a mean of those that got there would flatter
+    assert Spread.of([1.0, None]) is None  # a mean of those that got there would be biased
 
 
 def test_attenuation_ignores_absent_layers_and_an_empty_series():
     record = made_up()
-    record.series["backward_signal"].values[0, :2] = np.nan
+    record.table.values["backward_rms"][0, :2] = np.nan
     assert attenuation(record, 0) == pytest.approx(1e-4)
-    record.series["backward_signal"].values[0, :6] = np.nan
+    record.table.values["backward_rms"][0, :6] = np.nan
     assert attenuation(record, 0) is None
     assert as_factor(None) == "–"
 
@@ -129,7 +133,7 @@ def test_a_diverged_run_is_a_result_in_it():
     record = made_up()
     nan = float("nan")
     rows = (*record.epochs[:1], Epoch(1, 2, nan, 0.1, nan, 0.1, 1.0))
-    gone = Record(record.recipe, {"device": "cpu"}, rows, record.series, Outcome.of(list(rows), "diverged"))
+    gone = Record(record.recipe, record.name, {"device": "cpu"}, rows, record.table, Outcome.of(list(rows), "diverged"))
     groups = grouped([gone])
     assert table(groups)[0][-1] == "diverged"
     assert "diverged" in page(groups, all_figures(groups))

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import unvanish as uv
-from unvanish.core.progress import Chunk
 from unvanish.data.fashion_mnist import fashion_mnist
-from unvanish.runner import header, training
+from unvanish.store.chunk import Chunk
 from unvanish.store.tables import wal_is_safe
+from unvanish.study.training import header, training
 
 CPU = torch.device("cpu")
 SOURCES = Path(uv.__file__).parent
@@ -273,25 +273,101 @@ def test_a_foreign_file_is_not_overwritten(tmp_path, name):
     assert (tmp_path / name).read_text() == "Ada Lovelace"
 
 
-@pytest.mark.parametrize(
-    "name", ["../victim.safetensors", "/tmp/victim.safetensors", "weights/../../victim.safetensors"]
-)
-def test_a_path_in_the_database_is_never_followed(small, tmp_path, name):
-    """It would be resumed from, and then deleted."""
+def test_no_path_is_read_from_the_database(small, tmp_path):
+    """It would be resumed from, and then deleted: only numbers stand there, and the digest, which is checked."""
     digest = interrupted(small, tmp_path / "store")
     own = tmp_path / "store" / "checkpoints" / f"{digest[:16]}-1-1.safetensors"
     victim = tmp_path / "victim.safetensors"
     shutil.copy(own, victim)
     with sqlite3.connect(tmp_path / "store" / "unvanish.sqlite") as database:
-        database.execute("update runs set checkpoint = ?", (name,))
-    assert uv.run(small, store=tmp_path / "store").outcome.state == "finished"
+        columns = database.execute("select * from run").fetchone()
+        assert not any(isinstance(value, str) and value.endswith(".safetensors") for value in columns)
+        database.execute("update run set checkpoint_epoch = '../../../victim'")
+    with pytest.raises(uv.StoreError):
+        uv.run(small, store=tmp_path / "store")
     assert victim.exists()
-    assert not own.exists()
 
 
 def test_a_digest_that_leaves_the_store_is_refused(small, tmp_path):
     uv.run(small, store=tmp_path)
     with sqlite3.connect(tmp_path / "unvanish.sqlite") as database:
-        database.execute("update runs set digest = '../../victim'")
+        database.execute("update run set digest = '../../victim'")
     with pytest.raises(uv.StoreError, match="altered"):
         uv.Store.reader(tmp_path).record("../../victim")
+
+
+OLD = Path(__file__).parent / "stores" / "version1"
+
+
+@pytest.fixture
+def old_store(tmp_path):
+    shutil.copytree(OLD, tmp_path / "old")
+    return tmp_path / "old"
+
+
+def test_a_store_of_version_1_is_upgraded_in_place(old_store):
+    """Written by version 0.1: a finished run, an unfinished one with a skip, a failed one."""
+    before = {}
+    with sqlite3.connect(old_store / "unvanish.sqlite") as database:
+        for digest, acc in database.execute("select digest, max(val_acc) from epochs group by digest"):
+            before[digest] = acc
+    summaries = uv.Store.reader(old_store).summaries()
+    assert [summary.outcome.state for summary in summaries] == ["finished", "unfinished", "failed"]
+    assert {s.digest: s.outcome.best_val_acc for s in summaries if s.outcome.epochs} == before
+    record = uv.Store.reader(old_store).record(summaries[0].digest)
+    assert record.recipe is not None
+    again = uv.run(record.recipe)
+    assert record.weights is not None
+    assert all(torch.equal(record.weights[name], weight) for name, weight in again.weights.items())
+    for name in ("backward_rms", "weight_gradient_norm", "update_ratio", "activation_mean", "saturated"):
+        np.testing.assert_allclose(record.series[name].values, again.series[name].values, rtol=1e-4, atol=1e-6)
+    assert record.table.units == again.table.units
+    with pytest.warns(DeprecationWarning, match="backward_rms"):
+        assert record.series["backward_signal"] == record.series["backward_rms"]
+
+
+def test_a_run_that_version_1_began_goes_on(old_store):
+    unfinished = uv.Store.reader(old_store).summaries()[1]
+    seen = []
+    record = uv.run(unfinished.recipe, store=old_store, on_epoch=seen.append)
+    assert [row.epoch for row in seen] == [2, 3]
+    alone = uv.run(unfinished.recipe)
+    assert [row.val_loss for row in record.epochs] == [row.val_loss for row in alone.epochs]
+    assert all(torch.equal(record.weights[name], weight) for name, weight in alone.weights.items())
+
+
+def test_a_newer_store_is_refused_in_a_sentence(small, tmp_path):
+    uv.run(small, store=tmp_path)
+    with sqlite3.connect(tmp_path / "unvanish.sqlite") as database:
+        database.execute("update schema set version = 99")
+    with pytest.raises(uv.StoreError, match="schema version 99, this unvanish has 2"):
+        uv.Store.reader(tmp_path)
+
+
+def test_events_can_be_followed_from_another_process(small, tmp_path):
+    with uv.Store.writer(tmp_path) as store:
+        store.note([uv.Event("began", small.digest(), {"epochs": 0}), uv.Event("stopping")])
+        script = f"import unvanish as uv; print([e.kind for e in uv.Store.reader({str(tmp_path)!r}).events()])"
+        other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert other.stdout == "['began', 'stopping']\n"
+        last = store.events()[-1].id
+        store.note([uv.Event("known", small.digest())])
+        assert [event.kind for event in store.events(after=last)] == ["known"]
+
+
+def test_neither_a_list_nor_a_begin_costs_more_where_there_are_more_runs(small):
+    """By the statements that are executed, not by the clock."""
+    from sqlalchemy import event
+
+    def statements(runs: int) -> tuple[int, int]:
+        with uv.Store.in_memory() as store:
+            for seed in range(runs):
+                store.begin(small.but(seed=seed), header(small, CPU))
+            seen: list[str] = []
+            event.listen(store._engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
+            assert len(store.summaries()) == runs
+            listed = len(seen)
+            store.begin(small.but(seed=99), header(small, CPU))
+            return listed, len(seen) - listed
+
+    assert statements(2) == statements(10)

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import unvanish as uv
-from unvanish.study.crew import Crew
-from unvanish.study.events import Began, Ended, Known, Went
-from unvanish.study.local import train_all
+from unvanish.study.executors.pool import WorkerPool
+from unvanish.study.scheduler import train_all
 
 CPU = torch.device("cpu")
 
@@ -22,14 +21,15 @@ def test_longest_first_and_every_event_in_order(tmp_path):
     recipes = [small(seed=1), small(seed=2, epochs=4), small(seed=3, epochs=2), small(seed=1)]
     events = []
     with uv.Store.writer(tmp_path) as store:
-        train_all(recipes, store, crew=Crew(1), device=CPU, listen=events.append)
-        began = [event.recipe.epochs for event in events if isinstance(event, Began)]
+        train_all(recipes, store, executor=WorkerPool(1), device=CPU, listen=events.append)
+        by_digest = {recipe.digest(): recipe for recipe in recipes}
+        began = [by_digest[event.digest].epochs for event in events if event.kind == "began"]
         assert began == [4, 2, 1]  # and the one that was named twice is trained once
-        assert sum(isinstance(event, Went) for event in events) == 7
-        assert [event.state for event in events if isinstance(event, Ended)] == ["finished"] * 3
+        assert sum(event.kind == "epoch" for event in events) == 7
+        assert [event.data["state"] for event in events if event.kind == "ended"] == ["finished"] * 3
         again = []
-        train_all(recipes, store, crew=Crew(1), device=CPU, listen=again.append)
-        assert all(isinstance(event, Known) for event in again)
+        train_all(recipes, store, executor=WorkerPool(1), device=CPU, listen=again.append)
+        assert all(event.kind == "known" for event in again)
 
 
 def test_the_last_runs_end_together(tmp_path):
@@ -42,15 +42,15 @@ def test_the_last_runs_end_together(tmp_path):
     def listen(event):
         nonlocal left_at_first_end
         events.append(event)
-        if isinstance(event, Went):
-            left[event.recipe.digest()] -= 1
-        if isinstance(event, Ended) and left_at_first_end is None:
+        if event.kind == "epoch":
+            left[event.digest] -= 1
+        if event.kind == "ended" and left_at_first_end is None:
             left_at_first_end = sum(left.values())
 
     with uv.Store.writer(tmp_path) as store:
-        train_all(recipes, store, crew=Crew(2), device=CPU, listen=listen)
+        train_all(recipes, store, executor=WorkerPool(2), device=CPU, listen=listen)
         records = [store.record(recipe.digest()) for recipe in recipes]
-    assert sum(isinstance(event, Began) for event in events) == 3
+    assert sum(event.kind == "began" for event in events) == 3
     assert left_at_first_end <= 6
     for record, recipe in zip(records, recipes, strict=True):
         assert [row.epoch for row in record.epochs] == list(range(1, 17))
@@ -61,7 +61,7 @@ def test_the_last_runs_end_together(tmp_path):
 def test_in_processes_or_in_this_one_the_bits_are_the_same(tmp_path):
     recipe = small(epochs=3)
     with uv.Store.writer(tmp_path) as store:
-        train_all([recipe], store, crew=Crew(1), device=CPU)
+        train_all([recipe], store, executor=WorkerPool(1), device=CPU)
         there = store.record(recipe.digest())
     here = uv.run(recipe)
     assert [row.val_loss for row in there.epochs] == [row.val_loss for row in here.epochs]
@@ -73,12 +73,12 @@ def test_a_run_that_fails_is_kept_as_failed_and_the_others_go_on(tmp_path):
     broken = small().but(network=uv.MLP(hidden=(8,), classes=3))
     events = []
     with uv.Store.writer(tmp_path) as store:
-        train_all([broken, small()], store, crew=Crew(2), device=CPU, listen=events.append)
+        train_all([broken, small()], store, executor=WorkerPool(2), device=CPU, listen=events.append)
         outcome = store.record(broken.digest()).outcome
         assert outcome.state == "failed"
         assert "IndexError" in (outcome.error or "")
         assert store.record(small().digest()).outcome.state == "finished"
-    ended = {event.recipe.digest(): event.state for event in events if isinstance(event, Ended)}
+    ended = {event.digest: event.data["state"] for event in events if event.kind == "ended"}
     assert ended == {broken.digest(): "failed", small().digest(): "finished"}
 
 
@@ -86,7 +86,7 @@ def test_a_worker_that_cannot_start_is_given_up_with_its_last_words(tmp_path, mo
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "torch.py").write_text("raise ImportError('no torch today')")
     with uv.Store.writer(tmp_path / "store") as store:
-        train_all([small()], store, crew=Crew(1), device=CPU)
+        train_all([small()], store, executor=WorkerPool(1), device=CPU)
         outcome = store.record(small().digest()).outcome
     assert outcome.state == "failed"
     assert "died 3 times" in (outcome.error or "")
@@ -116,7 +116,7 @@ def test_ctrl_c_while_a_chunk_is_being_kept_waits_for_it(tmp_path):
 
             store.add = add
             with pytest.raises(KeyboardInterrupt):
-                train_all([recipe], store, crew=Crew(1), device=CPU)
+                train_all([recipe], store, executor=WorkerPool(1), device=CPU)
             kept = store.record(recipe.digest()).epochs
     finally:
         signal.signal(signal.SIGINT, before)
@@ -129,13 +129,13 @@ def test_a_worker_that_dies_over_an_ensemble_leaves_each_run_to_itself(tmp_path)
     killed = []
 
     def kill_once(event):
-        if isinstance(event, Went) and not killed:
+        if event.kind == "epoch" and not killed:
             killed.append(crew.workers[0].process.pid)
             os.kill(killed[0], signal.SIGKILL)
 
     with uv.Store.writer(tmp_path) as store:
-        crew = Crew(1)
-        train_all(recipes, store, crew=crew, device=CPU, together=3, listen=kill_once)
+        crew = WorkerPool(1)
+        train_all(recipes, store, executor=crew, device=CPU, together=3, listen=kill_once)
         for recipe in recipes:
             record, alone = store.record(recipe.digest()), uv.run(recipe)
             assert record.outcome.state == "finished"
@@ -149,6 +149,6 @@ def test_workers_run_nothing_that_lies_in_the_current_folder(tmp_path, monkeypat
     monkeypatch.setenv("PYTHONPATH", "")
     monkeypatch.syspath_prepend("")
     with uv.Store.writer(tmp_path / "store") as store:
-        train_all([small()], store, crew=Crew(1), device=CPU)
+        train_all([small()], store, executor=WorkerPool(1), device=CPU)
         assert store.record(small().digest()).outcome.state == "finished"
     assert not (tmp_path / "ran").exists()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import unvanish as uv
-from unvanish.doctor.schedule import default_schedule
+from unvanish.measure.schedule import early_and_then_rarely
 
 LOSS = functional.cross_entropy
 X, Y = torch.randn(20, 32, 16, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 4
@@ -63,10 +63,10 @@ def test_update_ratios_and_gradients_are_those_of_the_step() -> None:
     before = model.weight.detach().clone()
     with uv.watch(model, optimizer) as flow:
         loop(model, optimizer, steps=1)
-    one = flow.readings[0][1]
+    one = flow.table.at(0)
     moved = (model.weight.detach() - before).norm() / before.norm()
-    assert one.update_ratio_L[0] == pytest.approx(moved.item(), rel=1e-5)
-    assert one.gradient_norm_L[0] == pytest.approx(moved.item() * before.norm().item() / 0.1, rel=1e-4)
+    assert one.row("update_ratio")[0] == pytest.approx(moved.item(), rel=1e-5)
+    assert one.row("weight_gradient_norm")[0] == pytest.approx(moved.item() * before.norm().item() / 0.1, rel=1e-4)
 
 
 def test_the_schedule_is_a_number_or_a_function_of_the_step() -> None:
@@ -75,8 +75,8 @@ def test_the_schedule_is_a_number_or_a_function_of_the_step() -> None:
         optimizer = sgd(model)
         with uv.watch(model, optimizer, every=every) as flow:
             loop(model, optimizer)
-        assert flow.series("backward_norm")[0] == measured
-    assert [step for step in range(160) if default_schedule(step)] == [0, 1, 2, 5, 10, 20, 35, 50, 100, 150]
+        assert list(flow.series["backward_norm"].steps) == measured
+    assert [step for step in range(160) if early_and_then_rarely(step)] == [0, 1, 2, 5, 10, 20, 35, 50, 100, 150]
     with pytest.raises(uv.UnvanishError, match="at least 1"):
         uv.watch(healthy(), every=0)
 
@@ -91,9 +91,9 @@ def test_without_an_optimizer_step_is_called() -> None:
                 for parameter in model.parameters():
                     parameter -= 0.1 * parameter.grad
             flow.step()
-    steps, updates = flow.series("update_ratio")
-    assert steps == [0, 1, 2, 3]
-    assert all(value > 0 for value in updates["0"])
+    updates = flow.series["update_ratio"]
+    assert updates.steps == (0, 1, 2, 3)
+    assert (updates.values[:, 0] > 0).all()
     with pytest.raises(uv.UnvanishError, match="without an optimizer"):
         uv.watch(model, sgd(model)).step()
 
@@ -123,7 +123,7 @@ def test_nothing_measured_yet_is_said_in_a_sentence() -> None:
     with uv.watch(healthy()) as flow, pytest.raises(uv.UnvanishError, match="nothing was measured yet"):
         flow.diagnose()
     with pytest.raises(uv.UnvanishError, match="no quantity is called 'rms'"):
-        flow.series("rms")
+        flow.series["rms"]
 
 
 def test_validation_in_between_is_not_measured() -> None:
@@ -137,9 +137,9 @@ def test_validation_in_between_is_not_measured() -> None:
             optimizer.zero_grad()
             LOSS(model(x), Y).backward()
             optimizer.step()
-    steps, values = flow.series("backward_norm")
-    assert steps == [0, 1, 2]
-    assert all(np.isfinite(values["0"]))
+    values = flow.series["backward_norm"]
+    assert values.steps == (0, 1, 2)
+    assert np.isfinite(values.values[:, 0]).all()
 
 
 def test_accumulated_gradients_count_as_one_step() -> None:
@@ -152,7 +152,7 @@ def test_accumulated_gradients_count_as_one_step() -> None:
                 (LOSS(model(x), Y) / 3).backward()
             optimizer.step()
     assert flow.steps == 2
-    assert len(flow.readings) == 2
+    assert len(flow.table.steps) == 2
 
 
 def test_mixed_precision_with_a_scaler() -> None:
@@ -167,7 +167,7 @@ def test_mixed_precision_with_a_scaler() -> None:
             scaler.scale(loss).backward()
             scaler.step(optimizer)
             scaler.update()
-    assert len(flow.readings) == 4
+    assert len(flow.table.steps) == 4
     assert flow.diagnose().primary.kind == "vanishing"  # pyright: ignore
 
 
@@ -180,8 +180,11 @@ def test_a_compiled_model_and_one_with_compiled_parts() -> None:
         loop(model, optimizer, steps=2)  # compiled before anybody watches
         with uv.watch(model, optimizer, every=2) as flow:
             loop(model, optimizer, steps=4)
-        assert [step for step, _ in flow.readings] == [0, 2]
-        assert len(flow.readings[0][1]) == 13
+        assert flow.table.steps == (
+            0,
+            2,
+        )
+        assert len(flow.table.at(0)) == 13
 
 
 def test_a_model_compiled_in_place_is_refused_in_a_sentence() -> None:
@@ -199,10 +202,10 @@ def test_distributed_data_parallel() -> None:
         optimizer = sgd(model)
         with uv.watch(model, optimizer, every=1) as flow:
             loop(model, optimizer, steps=2)
-        assert flow.readings[0][1].layers[0] == "0"
+        assert flow.table.at(0).layers[0] == "0"
         assert flow.diagnose().primary.kind == "vanishing"  # pyright: ignore
         batches = [(x, Y) for x in X[:9]]
-        assert uv.check(model, batches, loss=LOSS, optimizer=optimizer).primary.kind == "vanishing"  # pyright: ignore
+        assert uv.check(model, batches, loss_fn=LOSS, optimizer=optimizer).primary.kind == "vanishing"  # pyright: ignore
     finally:
         torch.distributed.destroy_process_group()
 
@@ -226,7 +229,7 @@ def test_recurrent_layers_are_measured_through_time_and_train_the_same_but_for_r
     optimizer = sgd(watched)
     with uv.watch(watched, optimizer, every=1) as flow:
         loop(watched, optimizer)
-    assert len(flow.readings[0][1].through_time["rnn.weight_hh_l0"]) >= 3
+    assert len(flow.table.at(0).over_calls["rnn.weight_hh_l0"]) >= 3
     for a, b in zip(plain.parameters(), watched.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 

@@ -3,28 +3,37 @@
 Everything here is imported when it is first used, so that `import unvanish` costs next to nothing.
 """
 
+import warnings
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unvanish.core.curve import Epoch, Outcome
     from unvanish.core.errors import DataError, NothingToDo, RecipeError, StoreError, UnvanishError
-    from unvanish.core.finding import Finding
-    from unvanish.core.init import initialised
+    from unvanish.core.finding import Finding, Prescription
+    from unvanish.core.init import Init
     from unvanish.core.optimizer import Optimizer
-    from unvanish.core.recipe import Recipe
-    from unvanish.core.record import Epoch, Outcome, Record, Series
+    from unvanish.core.recipe import Built, Network, Recipe
     from unvanish.core.remedy import Remedy
-    from unvanish.core.setup import Init, Setup, Stage
-    from unvanish.doctor.check import assert_healthy, check
-    from unvanish.doctor.diagnosis import Diagnosis, Sick
-    from unvanish.doctor.loops.lightning import LightningWatch
-    from unvanish.doctor.loops.transformers import TransformersWatch
-    from unvanish.doctor.watch import Watch, watch
-    from unvanish.doctor.writers.mlflow import MLflowWriter
-    from unvanish.doctor.writers.tensorboard import TensorBoardWriter
-    from unvanish.doctor.writers.wandb import WandbWriter
+    from unvanish.core.setup import Setup, Stage
+    from unvanish.core.table import Table
+    from unvanish.core.values import validated
+    from unvanish.diagnosis.check import assert_healthy, check
+    from unvanish.diagnosis.diagnosis import Diagnosis, Failing
+    from unvanish.diagnosis.examination import Check, Examination
+    from unvanish.diagnosis.recorded import diagnose_run
+    from unvanish.diagnosis.watch import Watch, Writer, watch
+    from unvanish.integrations.lightning import LightningWatch
+    from unvanish.integrations.mlflow import MLflowWriter
+    from unvanish.integrations.tensorboard import TensorBoardWriter
+    from unvanish.integrations.transformers import TransformersWatch
+    from unvanish.integrations.wandb import WandbWriter
+    from unvanish.measure.quantity import Quantity, Signals
+    from unvanish.measure.series import Series
     from unvanish.models.mlp import MLP
-    from unvanish.recipes import METHODS, baseline, method
+    from unvanish.modules.replace import replaced
+    from unvanish.modules.residual import Residual
     from unvanish.remedies import (
         BetterActivation,
         BetterOptimizer,
@@ -33,30 +42,43 @@ if TYPE_CHECKING:
         TrainSomeLayers,
         WeightIncreasing,
     )
-    from unvanish.runner import run
+    from unvanish.store.events import Event
+    from unvanish.store.record import Record
     from unvanish.store.store import Store
+    from unvanish.study.methods import METHODS, baseline, method
+    from unvanish.study.run import run
 
 _HOMES = {
+    "core.curve": ("Epoch", "Outcome"),
     "core.errors": ("DataError", "NothingToDo", "RecipeError", "StoreError", "UnvanishError"),
-    "core.finding": ("Finding",),
-    "core.init": ("initialised",),
+    "core.finding": ("Finding", "Prescription"),
+    "core.init": ("Init",),
     "core.optimizer": ("Optimizer",),
-    "core.recipe": ("Recipe",),
-    "core.record": ("Epoch", "Outcome", "Record", "Series"),
+    "core.recipe": ("Built", "Network", "Recipe"),
     "core.remedy": ("Remedy",),
-    "core.setup": ("Init", "Setup", "Stage"),
-    "doctor.check": ("assert_healthy", "check"),
-    "doctor.diagnosis": ("Diagnosis", "Sick"),
-    "doctor.loops.lightning": ("LightningWatch",),
-    "doctor.loops.transformers": ("TransformersWatch",),
-    "doctor.watch": ("Watch", "watch"),
-    "doctor.writers.mlflow": ("MLflowWriter",),
-    "doctor.writers.tensorboard": ("TensorBoardWriter",),
-    "doctor.writers.wandb": ("WandbWriter",),
+    "core.setup": ("Setup", "Stage"),
+    "core.table": ("Table",),
+    "core.values": ("validated",),
+    "diagnosis.check": ("assert_healthy", "check"),
+    "diagnosis.diagnosis": ("Diagnosis", "Failing"),
+    "diagnosis.examination": ("Check", "Examination"),
+    "diagnosis.recorded": ("diagnose_run",),
+    "diagnosis.watch": ("Watch", "Writer", "watch"),
+    "integrations.lightning": ("LightningWatch",),
+    "integrations.mlflow": ("MLflowWriter",),
+    "integrations.tensorboard": ("TensorBoardWriter",),
+    "integrations.transformers": ("TransformersWatch",),
+    "integrations.wandb": ("WandbWriter",),
+    "measure.quantity": ("Quantity", "Signals"),
+    "measure.series": ("Series",),
     "models.mlp": ("MLP",),
-    "recipes": ("METHODS", "baseline", "method"),
-    "runner": ("run",),
+    "modules.replace": ("replaced",),
+    "modules.residual": ("Residual",),
+    "store.events": ("Event",),
+    "store.record": ("Record",),
     "store.store": ("Store",),
+    "study.methods": ("METHODS", "baseline", "method"),
+    "study.run": ("run",),
 }
 _EXTRAS = {
     "LightningWatch": "lightning",
@@ -69,6 +91,17 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        try:
+            return version("unvanish")
+        except PackageNotFoundError:  # run from its sources, without being installed
+            return "unknown"
+    if name == "Sick":
+        warnings.warn("unvanish.Sick is called Failing now", DeprecationWarning, stacklevel=2)
+        name = "Failing"
+    if name == "initialised":
+        warnings.warn("unvanish.initialised(setup) is setup.initialised() now", DeprecationWarning, stacklevel=2)
+        return lambda setup: setup.initialised()
     if name in _HOME:
         try:
             return getattr(import_module(f"unvanish.{_HOME[name]}"), name)
@@ -85,7 +118,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOME, *(remedy.__name__ for remedy in import_module("unvanish.remedies").ALL)])
+    return sorted([*_HOME, "__version__", *(remedy.__name__ for remedy in import_module("unvanish.remedies").ALL)])
 
 
 __all__ = [
@@ -93,28 +126,38 @@ __all__ = [
     "MLP",
     "BetterActivation",
     "BetterOptimizer",
+    "Built",
+    "Check",
     "DataError",
     "Diagnosis",
     "Epoch",
+    "Event",
+    "Examination",
+    "Failing",
     "Finding",
     "Init",
     "LightningWatch",
     "MLflowWriter",
+    "Network",
     "NormalizeInside",
     "NothingToDo",
     "Optimizer",
     "Outcome",
+    "Prescription",
+    "Quantity",
     "Recipe",
     "RecipeError",
     "Record",
     "Remedy",
+    "Residual",
     "Series",
     "Setup",
-    "Sick",
+    "Signals",
     "SkipConnection",
     "Stage",
     "Store",
     "StoreError",
+    "Table",
     "TensorBoardWriter",
     "TrainSomeLayers",
     "TransformersWatch",
@@ -122,11 +165,14 @@ __all__ = [
     "WandbWriter",
     "Watch",
     "WeightIncreasing",
+    "Writer",
     "assert_healthy",
     "baseline",
     "check",
-    "initialised",
+    "diagnose_run",
     "method",
+    "replaced",
     "run",
+    "validated",
     "watch",
 ]

@@ -1,35 +1,51 @@
-"""Drawing the weights, in the order of the published random stream.
+"""How the weights are drawn, in the order of the published random stream.
 
 A group's layers are constructed (each drawing its own default), then initialised, then the next
 group's. So the numbers come from torch's global CPU stream in the same order as in a script that
 builds its layers and then draws their weights.
 """
 
-import copy
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from unvanish.core.setup import Setup
-from unvanish.core.structure import WEIGHT_LAYERS, modules_in
+from unvanish.core.blocks import NORMS, WEIGHT_LAYERS, Block, modules_in
 
 
-def initialised(setup: Setup) -> Setup:
-    """The setup with its weights drawn anew, as its init policy says. The model given is left as it is."""
-    if setup.init is None:
-        return setup
-    model = copy.deepcopy(setup.model)
-    for group in _groups(model, setup):
-        for module in group:
-            construct = getattr(module, "reset_parameters", None)  # a convention of torch.nn, not a type
-            if construct is not None:
-                construct()
-        if setup.init.std is not None:
+@dataclass(frozen=True)
+class Init:
+    """How weights are drawn: each from N(0, `std`²) and every bias 0; `std=None` gives each layer its default.
+
+    `groups` counts the blocks that are constructed and then initialised together, input side first.
+    `None` is one group of the whole network, its output layer included.
+
+    A normalisation's learned scale and shift are no weights, and stay as they are.
+    """
+
+    std: float | None
+    groups: tuple[int, ...] | None = None
+
+    def draw(self, model: nn.Module, blocks: Sequence[Block]) -> None:
+        """Draw the weights of a model, in place, from torch's global stream."""
+        for group in self._groups(model, blocks):
             for module in group:
-                _draw(module, setup.init.std)
-    return replace(setup, model=model)
+                construct = getattr(module, "reset_parameters", None)  # a convention of torch.nn, not a type
+                if construct is not None and not isinstance(module, NORMS):
+                    construct()
+            if self.std is not None:
+                for module in group:
+                    _draw(module, self.std)
+
+    def _groups(self, model: nn.Module, blocks: Sequence[Block]) -> Iterator[list[nn.Module]]:
+        if self.groups is None:
+            yield list(model.modules())
+            return
+        start = 0
+        for size in self.groups:
+            yield [module for block in blocks[start : start + size] for _, module in modules_in(model, block)]
+            start += size
 
 
 @torch.no_grad()
@@ -38,15 +54,3 @@ def _draw(module: nn.Module, std: float) -> None:
         module.weight.normal_(0, std)
         if module.bias is not None:
             module.bias.zero_()
-
-
-def _groups(model: nn.Module, setup: Setup) -> Iterator[list[nn.Module]]:
-    assert setup.init is not None
-    if setup.init.groups is None:
-        yield list(model.modules())
-        return
-    start = 0
-    for size in setup.init.groups:
-        blocks = setup.blocks[start : start + size]
-        yield [module for block in blocks for _, module in modules_in(model, block)]
-        start += size

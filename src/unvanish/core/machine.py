@@ -1,8 +1,16 @@
-"""What this process has of the machine."""
+"""What this process has of the machine: cores, and a folder for what is fetched or compiled."""
 
 import os
+from pathlib import Path
 
 
 def usable_cores() -> int:
     """The cores that this process may run on (a container's share, not the machine's)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder(what: str) -> Path:
+    """`$XDG_CACHE_HOME/unvanish/what` or what is usual on this system."""
+    import pooch  # a tenth of a second, and not needed where nothing is kept
+
+    return Path(pooch.os_cache("unvanish")) / what

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from unvanish.core.errors import RecipeError, did_you_mean
-from unvanish.core.validated import Options, validated
+from unvanish.core.values import Options, validated
 
 # They need more than `step()` after a backward pass: a closure, or sparse gradients.
 UNFIT = ("LBFGS", "SparseAdam")

@@ -2,21 +2,44 @@
 
 import hashlib
 import json
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from torch import Tensor, nn
 from torch.nn import functional
 
-from unvanish.core.init import initialised
-from unvanish.core.network import Network
+from unvanish.core.blocks import Block
+from unvanish.core.init import Init
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.remedy import Remedy
-from unvanish.core.setup import Init, Setup, Stage
-from unvanish.core.tagged import AsTagged
-from unvanish.core.validated import in_a_sentence
+from unvanish.core.setup import Setup, Stage
+from unvanish.core.values import AsRegistered, Registered, hashable, in_a_sentence
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model with the names that a `Setup` needs (see there)."""
+
+    model: nn.Module
+    blocks: tuple[Block, ...]
+    output: str
+    example: Tensor
+
+
+class Network(Registered):
+    """Frozen numbers plus one method."""
+
+    @abstractmethod
+    def build(self) -> Built: ...
+
+    @abstractmethod
+    def __str__(self) -> str: ...
 
 
 class Recipe(BaseModel):
@@ -35,10 +58,10 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    network: Annotated[Network, AsTagged]
+    network: Annotated[Network, AsRegistered]
     init_std: Annotated[float, Field(ge=0)] | None
     optimizer: Optimizer
-    remedies: tuple[Annotated[Remedy, AsTagged], ...] = ()
+    remedies: tuple[Annotated[Remedy, AsRegistered], ...] = ()
     epochs: Positive = 300
     batch: Positive = 512
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
@@ -76,7 +99,7 @@ class Recipe(BaseModel):
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return initialised(self.uninitialised())
+            return self.uninitialised().initialised()
 
     def uninitialised(self) -> Setup:
         """The setup before its weights are drawn: what the engine starts from. Draws no random numbers."""
@@ -89,7 +112,7 @@ class Recipe(BaseModel):
                 example=built.example,
                 init=Init(self.init_std),
                 optimizer=self.optimizer,
-                loss=functional.cross_entropy,
+                loss_fn=functional.cross_entropy,
                 stages=(Stage(depth=len(built.blocks)),),
             )
             for remedy in self.remedies:
@@ -98,7 +121,19 @@ class Recipe(BaseModel):
 
     def stage_epochs(self) -> tuple[int, ...]:
         """How many epochs each stage takes."""
-        return tuple(stage.epochs(self.epochs) for stage in self.uninitialised().stages)
+        return tuple(stage.epochs(self.epochs) for stage in _stages(self.but(seed=0, epochs=1)))
+
+    def __hash__(self) -> int:
+        return hash(tuple(hashable(getattr(self, name)) for name in type(self).model_fields))
 
     def __str__(self) -> str:
-        return " + ".join(map(str, self.remedies)) or "nothing"
+        return " + ".join(map(str, self.remedies)) or f"{self.network}, no remedy"
+
+    def __repr__(self) -> str:
+        return f"Recipe({self}, {self.epochs} epochs, seed {self.seed}, {self.digest()[:12]})"
+
+
+@lru_cache(maxsize=4096)
+def _stages(recipe: Recipe) -> tuple[Stage, ...]:
+    """Of recipes that differ in their seed or length only, the same."""
+    return recipe.uninitialised().stages

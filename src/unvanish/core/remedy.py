@@ -4,10 +4,10 @@ import inspect
 from abc import abstractmethod
 
 from unvanish.core.setup import Setup
-from unvanish.core.tagged import Tagged
+from unvanish.core.values import Registered
 
 
-class Remedy(Tagged):
+class Remedy(Registered):
     """Frozen data plus one method. Its file's docstring says why it works and where it fails."""
 
     @abstractmethod

@@ -1,18 +1,21 @@
 """`Setup`: everything that decides a training before its first step. A remedy is a map from one to another."""
 
+import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unvanish.core.blocks import Block, find_blocks
 from unvanish.core.errors import RecipeError
+from unvanish.core.init import Init
 from unvanish.core.optimizer import Optimizer
-from unvanish.core.structure import Block, find_blocks
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Any, Any], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,19 +40,7 @@ class Stage:
         return max(1, round(total * self.share))
 
 
-@dataclass(frozen=True)
-class Init:
-    """How weights are drawn: each from N(0, `std`²) and every bias 0; `std=None` keeps each layer's default.
-
-    `groups` counts the blocks that are constructed and then initialised together, input side first.
-    `None` is one group of the whole network, its output layer included.
-    """
-
-    std: float | None
-    groups: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setup:
     """A training, decided.
 
@@ -57,9 +48,9 @@ class Setup:
     blocks     its hidden blocks, input side first, each one or more dotted module names
     output     the dotted name of the layer behind the last block
     example    an input batch, for looking at shapes
-    init       how the weights are drawn when training begins; `None` leaves the model's own
+    init       how the weights are drawn by `build()`, that is, when training begins; `None` leaves the model's own
     optimizer  makes an optimizer over the parameters that it is given
-    loss       takes (output, target)
+    loss_fn    takes (output, target)
     stages     the trainings, in order
     """
 
@@ -69,7 +60,7 @@ class Setup:
     example: Tensor
     init: Init | None
     optimizer: OptimizerFactory
-    loss: Loss
+    loss_fn: Loss
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
@@ -87,7 +78,7 @@ class Setup:
         example: Tensor,
         *,
         optimizer: OptimizerFactory | None = None,
-        loss: Loss = functional.cross_entropy,
+        loss_fn: Loss = functional.cross_entropy,
         blocks: tuple[Block, ...] | None = None,
         output: str | None = None,
     ) -> "Setup":
@@ -105,6 +96,38 @@ class Setup:
             example=example,
             init=None,
             optimizer=optimizer or Optimizer("SGD", 0.01),
-            loss=loss,
+            loss_fn=loss_fn,
             stages=(Stage(depth=len(blocks)),),
         )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers that are measured: of each block its first module, and the output."""
+        return (*(block[0] for block in self.blocks), self.output)
+
+    def initialised(self) -> "Setup":
+        """This setup with its weights drawn, as `init` says. The model given is left as it is."""
+        if self.init is None:
+            return self
+        return replace(self, model=self.drawn(), init=None)
+
+    def drawn(self) -> nn.Module:
+        """A new model with its weights drawn, as `init` says, from torch's global random stream."""
+        model = copy.deepcopy(self.model)
+        if self.init is not None:
+            self.init.draw(model, self.blocks)
+        return model
+
+    def build(self) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """A model with its weights drawn, and an optimizer over what it trains: what a training starts from.
+
+        Both are new. The weights come from torch's global random stream, as `init` says.
+        """
+        model = self.drawn()
+        return model, self.optimizer([p for p in model.parameters() if p.requires_grad])
+
+    def __repr__(self) -> str:
+        drawn = ", weights to be drawn by build()" if self.init is not None else ""
+        stages = f", {len(self.stages)} stages" if len(self.stages) > 1 else ""
+        optimizer = self.optimizer.name if isinstance(self.optimizer, Optimizer) else "optimizer given"
+        return f"Setup({type(self.model).__name__} of {len(self.blocks)} hidden blocks, {optimizer}{stages}{drawn})"

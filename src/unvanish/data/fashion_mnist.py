@@ -9,7 +9,6 @@ from torch import Tensor
 
 from unvanish.data import sources
 from unvanish.data.sources import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS
-from unvanish.kernels.passes import scaled_rows
 
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes before the pixels in an IDX file
 
@@ -30,16 +29,6 @@ class Images:
     def first(self, count: int | None) -> "Images":
         """Only the first `count`, or all."""
         return self if count is None else Images(self.pixels_ND[:count], self.labels_N[:count])
-
-    def batch(self, picked_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The network's inputs and the labels of the picked ones; also of many batches at once, [R, B]."""
-        # `index_select` copies whole rows; indexing by brackets costs seven times as much on CPU
-        flat, shape = picked_B.flatten(), picked_B.shape
-        labels = self.labels_N.index_select(0, flat)  # first, for it checks the numbers: a kernel does not
-        x_BD = scaled_rows(self.pixels_ND, flat)
-        if x_BD is None:
-            x_BD = scaled(self.pixels_ND.index_select(0, flat))
-        return x_BD.unflatten(0, shape), labels.unflatten(0, shape)
 
     def to(self, device: torch.device) -> "Images":
         return Images(self.pixels_ND.to(device), self.labels_N.to(device))

@@ -20,8 +20,8 @@ from pathlib import Path
 import pooch
 from filelock import FileLock
 
-from unvanish.core.cache import cache_folder
 from unvanish.core.errors import DataError
+from unvanish.core.machine import cache_folder
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"

@@ -1,6 +1,6 @@
 """The networks that a recipe can name."""
 
-from unvanish.core.network import Network
+from unvanish.core.recipe import Network
 from unvanish.models.mlp import MLP
 
 ALL: tuple[type[Network], ...] = (MLP,)

@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import nn
 
 from unvanish.core.activations import activation_name, make_activation
-from unvanish.core.network import Built, Network
-from unvanish.core.validated import Options, validated
+from unvanish.core.recipe import Built, Network
+from unvanish.core.values import Options, validated
 
 Width = Annotated[int, Field(gt=0)]
 

@@ -6,7 +6,7 @@ The sigmoid takes at least three quarters of the gradient at every layer; ReLU t
 active unit (Glorot, Bordes & Bengio 2011). The weights must fit it: He et al. 2015, eq. 10, ask for
 σ² = 2/fan_in, so that what the inactive half loses is made up for.
 
-Contraindications: with small weights ReLU still vanishes: at σ = 0.05 and width 128 a layer keeps
+Limitations: with small weights ReLU still vanishes: at σ = 0.05 and width 128 a layer keeps
 √(128 · 0.05²/2) = 0.40 of the signal, so the first epochs are a plateau. With large ones it
 explodes, and after too large a step units die: they output 0 for every input and get no gradient.
 """
@@ -17,12 +17,12 @@ from typing import Any, ClassVar, final
 from pydantic import Field
 
 from unvanish.core.activations import activation_name, is_activation, make_activation
+from unvanish.core.blocks import modules_in
 from unvanish.core.errors import NothingToDo
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
-from unvanish.core.structure import modules_in
-from unvanish.core.surgery import replaced
-from unvanish.core.validated import Options, validated
+from unvanish.core.values import Options, validated
+from unvanish.modules.replace import replaced
 
 
 @final

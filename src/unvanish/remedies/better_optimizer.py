@@ -6,7 +6,7 @@ Adam divides each gradient by its own running size, so a layer whose gradient is
 another's moves as fast (Kingma & Ba 2015, algorithm 1 and section 2.1). The gradient still vanishes;
 what vanishes no longer matters, until it comes near ε or near rounding.
 
-Contraindications: once gradients are of the size of ε = 1e-8 the division stops helping: a deep
+Limitations: once gradients are of the size of ε = 1e-8 the division stops helping: a deep
 sigmoid network (20 layers at σ = 0.05) stands still under Adam too. And it repairs the step, not the
 signal: what a dead unit never received, no optimizer can scale up.
 """
@@ -20,7 +20,7 @@ from unvanish.core.errors import NothingToDo
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
-from unvanish.core.validated import Options, validated
+from unvanish.core.values import Options, validated
 
 
 @final

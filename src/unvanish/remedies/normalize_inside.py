@@ -7,7 +7,7 @@ backward signal is divided by the same std that shrank the forward one (Ioffe & 
 algorithm 1). `batch-norm` takes the moments of each unit over the batch; `standardize` takes one mean
 and one std over the whole batch × features tensor.
 
-Contraindications: `standardize` does little where the units differ but the inputs do not: the spread
+Limitations: `standardize` does little where the units differ but the inputs do not: the spread
 between units stays, the difference between inputs goes on vanishing, so the network learns nothing for
 some fifty epochs (method 4b). Batch norm without skips makes the gradient explode in deep nets, by
 about 1.2 a layer (Yang et al. 2019); and with the batch's own statistics at evaluation, as published, a
@@ -21,13 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from unvanish.core.blocks import NORMS, WEIGHT_LAYERS, modules_in, output_shapes
 from unvanish.core.errors import NothingToDo, RecipeError
-from unvanish.core.moments import norm
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
-from unvanish.core.structure import NORMS, WEIGHT_LAYERS, modules_in, output_shapes
-from unvanish.core.surgery import replaced
-from unvanish.core.validated import validated
+from unvanish.core.values import validated
+from unvanish.modules.replace import replaced
 
 
 @final
@@ -50,7 +49,8 @@ class _Standardized(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y = x - x.mean()
-        std = norm(y) / (y.numel() - 1) ** 0.5
+        flat = y.flatten()
+        std = flat.dot(flat).sqrt() / (y.numel() - 1) ** 0.5
         return y.div_(std), std
 
     @staticmethod

@@ -5,7 +5,7 @@
 The identity keeps the backward signal alive however small the Jacobian of the layers between a and b
 is (He et al. 2016, "Identity Mappings in Deep Residual Networks", eq. 5).
 
-Contraindications: what no skip spans still shrinks the gradient: with 1→3 and 4→7 every path crosses
+Limitations: what no skip spans still shrinks the gradient: with 1→3 and 4→7 every path crosses
 layers 1 and 4 and the step between 3 and 4. And sums of unnormalised branches grow with depth:
 at He's variance each skipped ReLU block doubles the signal's second moment, so 130 of them overflow
 float32; beyond about ten skips, normalise or gate them.
@@ -14,13 +14,12 @@ float32; beyond about ten skips, normalise or gate them.
 from dataclasses import replace
 from typing import ClassVar, final
 
+from unvanish.core.blocks import output_shapes
 from unvanish.core.errors import NothingToDo, RecipeError
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
-from unvanish.core.structure import output_shapes
-from unvanish.core.surgery import replaced
-from unvanish.core.validated import validated
-from unvanish.core.wiring import Add, Put, Then, Wire
+from unvanish.core.values import validated
+from unvanish.modules.residual import with_paths
 
 
 @final
@@ -44,24 +43,15 @@ class SkipConnection(Remedy):
         for a, b in self.pairs:
             if not 1 <= a < b <= depth:
                 raise RecipeError(f"no path from layer {a} to {b}: the network has {depth} hidden layers")
-        ends = [block[-1] for block in setup.blocks]
-        shapes = output_shapes(setup.model, ends, setup.example)
-        model = setup.model
+        shapes = output_shapes(setup.model, [block[-1] for block in setup.blocks], setup.example)
         for a, b in self.pairs:
             if shapes[a - 1] != shapes[b - 1]:
                 raise RecipeError(
                     f"layer {a} gives {shapes[a - 1]} and layer {b} gives {shapes[b - 1]}: "
                     "a skip can only add outputs of equal shape"
                 )
-            wire = Wire()
-            model = replaced(
-                model,
-                {
-                    ends[a - 1]: lambda block, wire=wire: Then(block, Put(wire)),
-                    ends[b - 1]: lambda block, wire=wire: Then(block, Add(wire)),
-                },
-            )
-        return replace(setup, model=model)
+        model, blocks = with_paths(setup.model, setup.blocks, [(a - 1, b - 1) for a, b in self.pairs])
+        return replace(setup, model=model, blocks=blocks)
 
     def __str__(self) -> str:
         return "skips " + ", ".join(f"{a}→{b}" for a, b in self.pairs)

@@ -7,7 +7,7 @@ the rest frozen, so that the gradient only has to cross the new layers, then all
 state where the lower layers carry a signal already (greedy layer-wise training: Bengio et al. 2007,
 section 2; Hinton, Osindero & Teh 2006).
 
-Contraindications: the first sub-model must itself be shallow enough to learn, and be given the time:
+Limitations: the first sub-model must itself be shallow enough to learn, and be given the time:
 if it vanishes, what is piled on it learns from noise. With 13, 20 or 30 epochs for each of the first
 six trainings in place of 100, the published network stays at chance. And it costs: seven trainings
 instead of one, 900 epochs instead of 300.
@@ -22,8 +22,8 @@ from pydantic import Field
 from unvanish.core.errors import NothingToDo, RecipeError
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup, Stage
-from unvanish.core.stages import stage_network
-from unvanish.core.validated import validated
+from unvanish.core.values import validated
+from unvanish.modules.freeze import stage_network
 
 
 @final

@@ -7,7 +7,7 @@ units with σ = 0.05 keep √128 · 0.05 · φ′ ≈ 0.57 · 0.25 ≈ 1/7 of th
 millionth. With σ = 1 the factor comes near 1 (Glorot & Bengio 2010, eqs. 5 and 6; Schoenholz et al.
 2017, eq. 13: the gradient's factor a layer is χ₁ = σ_w² E[φ′(z)²], here with σ_w² = fan_in · σ²).
 
-Contraindications: with an activation that does not saturate the same weights explode, as ReLU at
+Limitations: with an activation that does not saturate the same weights explode, as ReLU at
 σ = 1 multiplies the signal by √(128/2) = 8 a layer; and with σ = 10 a sigmoid sits in its flat ends,
 so most units pass no gradient at all and training is noise.
 """
@@ -20,7 +20,7 @@ from pydantic import Field
 from unvanish.core.errors import NothingToDo
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Init, Setup
-from unvanish.core.validated import validated
+from unvanish.core.values import validated
 
 
 @final

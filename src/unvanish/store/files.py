@@ -2,39 +2,42 @@
 
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from unvanish.core.errors import StoreError
-from unvanish.core.record import Epoch
+
+FOLDERS = ("checkpoints", "weights")
+DIGEST = re.compile("[0-9a-f]{64}")
+OURS = re.compile(r"([0-9a-f]{16})(?:-(\d+)-(\d+))?\.safetensors(\.part)?")
 
 
-def checkpoint_name(digest: str, last: Epoch) -> str:
+def checkpoint_name(digest: str, stage: int, epoch: int) -> str:
     """Of the checkpoint after that epoch, in the store's folder."""
-    return f"checkpoints/{_short(digest)}-{last.stage}-{last.epoch}.safetensors"
+    return f"checkpoints/{_short(digest)}-{stage}-{epoch}.safetensors"
 
 
 def weights_name(digest: str) -> str:
     return f"weights/{_short(digest)}.safetensors"
 
 
-def is_ours(name: str, digests: Iterable[str]) -> bool:
-    """Whether a file may be one that a writer of these runs has made, or has half made.
-
-    >>> is_ours("weights/0123456789abcdef.safetensors.part", ["0123456789abcdef" * 4])
-    True
-    >>> is_ours("weights/my_model.pt", ["0123456789abcdef" * 4])
-    False
-    """
-    pattern = r"(?:checkpoints/([0-9a-f]{16})-\d+-\d+|weights/([0-9a-f]{16}))\.safetensors(?:\.part)?"
-    found = re.fullmatch(pattern, name)
-    return found is not None and (found[1] or found[2]) in {digest[:16] for digest in digests}
-
-
 def _short(digest: str) -> str:
-    if re.fullmatch("[0-9a-f]{64}", digest) is None:
+    if DIGEST.fullmatch(digest) is None:
         raise StoreError(f"{digest!r} is no digest of a run: the store's database was altered")
     return digest[:16]
+
+
+def refuse_foreign(folder: Path, files: tuple[str, ...], numbers: tuple[str, ...]) -> None:
+    """Raise `StoreError` where something else stands at a name of ours, before anything is written.
+
+    numbers   files that hold nothing but the number of a process
+    """
+    for name in (*files, *numbers, *FOLDERS):
+        if (folder / name).is_symlink():
+            raise StoreError(f"{folder / name} is a link, and a store writes to no other place; name another folder")
+    for name in numbers:
+        path = folder / name
+        if path.exists() and (not path.is_file() or not re.fullmatch(rb"\d*\n?", path.read_bytes()[:32])):
+            raise StoreError(f"{path} is not a store's file, and is left as it is; name another folder with --store")
 
 
 def write_whole(path: Path, content: bytes) -> None:

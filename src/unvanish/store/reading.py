@@ -1,16 +1,22 @@
-"""From rows to the types of `core.record`."""
+"""From rows to the types of `core` and back."""
 
 import math
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Row, select
 
-from unvanish.core.record import Epoch, Outcome, Series
-from unvanish.store.tables import FIGURES, epochs, flow
+from unvanish.core.curve import Epoch, Outcome
+from unvanish.core.table import Table
+from unvanish.measure.quantities import ALL
+from unvanish.store.tables import FIGURES, SUMMARY, curve, series
+
+# What quantities were called in stores of version 1.
+RENAMED = {"backward_signal": "backward_rms", "weight_gradient": "weight_gradient_norm"}
 
 
 def read_epochs(connection: Connection, digest: str) -> list[Epoch]:
-    rows = connection.execute(select(epochs).where(epochs.c.digest == digest).order_by(epochs.c.stage, epochs.c.epoch))
+    rows = connection.execute(select(curve).where(curve.c.digest == digest).order_by(curve.c.stage, curve.c.epoch))
     return [
         Epoch(
             row.stage, row.epoch, *(math.nan if getattr(row, name) is None else getattr(row, name) for name in FIGURES)
@@ -19,18 +25,26 @@ def read_epochs(connection: Connection, digest: str) -> list[Epoch]:
     ]
 
 
-def read_outcome(connection: Connection, row: Row) -> Outcome:
-    return Outcome.of(read_epochs(connection, row.digest), row.state, row.error)
+def outcome_of(row: Row) -> Outcome:
+    return Outcome(state=row.state, error=row.error, **{name: getattr(row, name) for name in SUMMARY})
 
 
-def read_series(connection: Connection, run: Row) -> dict[str, Series]:
+def summary_of(rows: list[Epoch], state: str) -> dict[str, Any]:
+    """A run's summary as columns."""
+    outcome = Outcome.of(rows, state)
+    return {name: getattr(outcome, name) for name in SUMMARY}
+
+
+def read_table(connection: Connection, run: Row) -> Table:
     rows = connection.execute(
-        select(flow).where(flow.c.digest == run.digest).order_by(flow.c.stage, flow.c.epoch)
+        select(series).where(series.c.digest == run.digest).order_by(series.c.stage, series.c.epoch)
     ).all()
-    series = {}
-    for probe, unit in run.probes.items():
-        mine = [row for row in rows if row.probe == probe]
-        values = np.stack([row.values for row in mine]) if mine else np.empty((0, len(run.layers)))
-        steps = tuple((row.stage, row.epoch) for row in mine)
-        series[probe] = Series(probe, unit, tuple(run.layers), steps, values)
-    return series
+    steps = tuple(dict.fromkeys((row.stage, row.epoch) for row in rows))
+    at = {step: index for index, step in enumerate(steps)}
+    values: dict[str, np.ndarray] = {}
+    for row in rows:
+        name = str(RENAMED.get(row.quantity, row.quantity))
+        column = values.setdefault(name, np.full((len(steps), len(run.layers)), np.nan))
+        column[at[row.stage, row.epoch]] = row.values
+    ordered = {q.name: values.pop(q.name) for q in ALL if q.name in values} | values
+    return Table(tuple(run.layers), steps, ordered, run.units)

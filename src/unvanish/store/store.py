@@ -1,90 +1,72 @@
-"""The store: begin a run, add chunks to it, read it back. One process writes, any number read."""
+"""The store in a folder: a SQLite file, with weights and checkpoints as safetensors beside it; or in memory."""
 
+import hashlib
 import json
 import logging
 import os
-import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 from filelock import FileLock, Timeout
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from unvanish.core.errors import StoreError
-from unvanish.core.packing import unpack
-from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
-from unvanish.core.record import Outcome, Record
-from unvanish.store.files import checkpoint_name, is_ours, weights_name, write_whole
-from unvanish.store.reading import read_epochs, read_outcome, read_series
+from unvanish.core.serialisation import unpack
+from unvanish.store.chunk import Chunk
+from unvanish.store.events import Event
+from unvanish.store.files import FOLDERS, OURS, checkpoint_name, refuse_foreign, weights_name, write_whole
+from unvanish.store.protocol import ENDED, Header, Start, Summary
+from unvanish.store.reading import outcome_of, read_epochs, read_table, summary_of
+from unvanish.store.record import Record
 from unvanish.store.sentences import in_sentences
 from unvanish.store.tables import (
     SCHEMA_VERSION,
-    Header,
+    curve,
     engine_for,
     environments,
-    epochs,
-    flow,
+    events,
     metadata,
     runs,
     schema,
+    series,
 )
+from unvanish.store.upgrade import is_version_1, upgrade
 
 log = logging.getLogger("unvanish")
 
 FILE, LOCK, OWNER = "unvanish.sqlite", "lock", "owner"
-FOLDERS = ("checkpoints", "weights")
-ENDED = ("finished", "diverged")
-
-
-@dataclass(frozen=True)
-class Start:
-    """Where a run stands when it is begun: ended already, or to go on from a checkpoint, or from nothing.
-
-    `environment` is what it was begun under, which is what it goes on under.
-    """
-
-    ended: bool
-    environment: dict[str, Any]
-    checkpoint: bytes | None = None
-    epochs: int = 0
-
-
-@dataclass(frozen=True)
-class Summary:
-    """One run in a list."""
-
-    digest: str
-    recipe: Recipe
-    outcome: Outcome
-    begun: float
 
 
 class Store:
-    """Use `writer(folder)`, `reader(folder)` or `in_memory()`."""
+    """A `RunStore`. Use `writer(folder)`, `reader(folder)` or `in_memory()`."""
 
     def __init__(self, folder: Path | None, engine: Engine) -> None:
         self._folder, self._engine = folder, engine
         self._files: dict[str, bytes] = {}  # in place of the folder, in memory
+
+    def __repr__(self) -> str:
+        return f"Store({str(self._folder) if self._folder else 'in memory'!r})"
 
     # Opening
 
     @classmethod
     @contextmanager
     def writer(cls, folder: str | Path) -> Iterator[Self]:
-        """The only writer of the store in this folder, which is made if need be.
+        """The only writer of the store in this folder, which is made if need be; an older one is upgraded.
 
         Raises `StoreError` where another process is writing to it, or where nothing can be written.
         """
         folder = Path(folder)
         with in_sentences(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            _refuse_foreign(folder)
+            refuse_foreign(folder, (FILE,), (LOCK, OWNER))
             lock = _locked(folder)
         try:
             yield cls._opened(folder)
@@ -97,21 +79,32 @@ class Store:
         store = cls(folder, engine_for(folder / FILE, readonly=False))
         with in_sentences(folder):
             (folder / OWNER).write_text(f"{os.getpid()}\n")
-            metadata.create_all(store._engine)
         with store._writing() as connection:
+            if is_version_1(connection):
+                upgrade(connection)
+        with store._writing() as connection:
+            metadata.create_all(connection)
             if connection.execute(select(schema)).first() is None:
                 connection.execute(insert(schema).values(version=SCHEMA_VERSION))
         store._check_version()
-        store._remove_orphans()
+        store._remove_left_over()
         return store
 
     @classmethod
     def reader(cls, folder: str | Path) -> Self:
-        """Reads while another process may be writing. Raises `StoreError` where there is no store."""
+        """Reads while another process may be writing; an older store is upgraded first.
+
+        Raises `StoreError` where there is no store.
+        """
         file = Path(folder) / FILE
         if not file.exists():
             raise StoreError(f"{folder} holds no store yet; `unvanish reproduce --store {folder}` makes one")
         store = cls(Path(folder), engine_for(file, readonly=True))
+        with store._reading() as connection:
+            old = is_version_1(connection)
+        if old:
+            with cls.writer(folder):
+                pass
         store._check_version()
         return store
 
@@ -128,60 +121,76 @@ class Store:
 
     def begin(self, recipe: Recipe, header: Header, *, fresh: bool = False) -> Start:
         """Make sure that the run is there, and say where it stands. `fresh` forgets it."""
-        digest = recipe.digest()
+        return self._begin(recipe.digest(), header, fresh, recipe=recipe.model_dump(mode="json"))
+
+    def begin_named(self, name: str, header: Header, *, fresh: bool = False) -> tuple[str, Start]:
+        """The same for a run of a setup that has a name in place of a recipe; and the digest of the name."""
+        digest = hashlib.sha256(f"name: {name}".encode()).hexdigest()
+        return digest, self._begin(digest, header, fresh, name=name)
+
+    def _begin(self, digest: str, header: Header, fresh: bool, **what: Any) -> Start:
         with self._writing() as connection:
-            row = connection.execute(select(runs).where(runs.c.digest == digest)).first()
+            row = _run(connection, digest)
             if row is not None and not fresh:
                 begun_under = _facts(connection, row.environment)
                 if row.state in ENDED:
                     return Start(ended=True, environment=begun_under)
-                done = read_epochs(connection, digest)
-                if row.checkpoint is not None and done:
-                    checkpoint = self._read_file(checkpoint_name(digest, done[-1]))
-                    return Start(False, begun_under, checkpoint, epochs=len(done))
+                if row.checkpoint_epoch is not None:
+                    return Start(False, begun_under, self._read_file(_checkpoint_of(row)), epochs=row.epochs)
             connection.execute(delete(runs).where(runs.c.digest == digest))
             connection.execute(
                 insert(runs).values(
                     digest=digest,
-                    recipe=recipe.model_dump(mode="json"),
                     environment=_environment_id(connection, header.environment),
                     layers=list(header.layers),
-                    probes=header.probes,
+                    units={},
                     state="unfinished",
                     begun=time.time(),
+                    **what,
                 )
             )
-        self._remove_orphans()
+        if row is not None:
+            self._remove_files_of(row)
         return Start(ended=False, environment=header.environment)
 
     def add(self, digest: str, chunk: Chunk) -> None:
         """Keep a chunk. When this returns, it is on disk: all of it, its checkpoint included."""
+        changed: dict[str, Any] = {"state": chunk.state, "error": chunk.error}
+        kept = None
         with in_sentences(self._folder):
-            files: dict[str, str | None] = {"checkpoint": None, "weights": None}
             if chunk.checkpoint is not None:
-                files["checkpoint"] = checkpoint_name(digest, chunk.rows[-1])
-                self._write_file(files["checkpoint"], chunk.checkpoint)
+                last = chunk.rows[-1]
+                kept = checkpoint_name(digest, last.stage, last.epoch)
+                self._write_file(kept, chunk.checkpoint)
             if chunk.weights is not None:
-                files["weights"] = weights_name(digest)
-                self._write_file(files["weights"], chunk.weights)
+                self._write_file(weights_name(digest), chunk.weights)
         with self._writing() as connection:
-            probes = connection.execute(select(runs.c.probes).where(runs.c.digest == digest)).scalar_one()
-            before = read_epochs(connection, digest)
+            before = _run(connection, digest)
+            assert before is not None, f"run {digest[:12]} was never begun"
             if chunk.rows:
-                connection.execute(insert(epochs), [{"digest": digest, **asdict(row)} for row in chunk.rows])
-            measured = [
-                {"digest": digest, "stage": stage, "epoch": epoch, "probe": probe, "values": values}
-                for (stage, epoch), rows in chunk.flow.items()
-                for probe, values in zip(probes, rows, strict=True)
-            ]
+                connection.execute(insert(curve), [{"digest": digest, **asdict(row)} for row in chunk.rows])
+                changed |= summary_of(read_epochs(connection, digest), chunk.state)
+            measured = _rows(digest, before, chunk)
             if measured:
-                connection.execute(insert(flow), measured)
-            kept = {} if chunk.state == "failed" else files  # a failed run keeps its checkpoint, to go on from
-            connection.execute(
-                update(runs).where(runs.c.digest == digest).values(state=chunk.state, error=chunk.error, **kept)
-            )
-        if before and chunk.rows and chunk.state != "failed":
-            self._remove_file(checkpoint_name(digest, before[-1]))
+                connection.execute(insert(series), measured)
+                changed["units"] = dict(chunk.measured.units)
+            if chunk.state != "failed":  # a failed run keeps its checkpoint, to go on from
+                last = chunk.rows[-1] if chunk.checkpoint is not None else None
+                changed |= {
+                    "checkpoint_stage": last and last.stage,
+                    "checkpoint_epoch": last and last.epoch,
+                    "weights": chunk.weights is not None,
+                }
+            connection.execute(update(runs).where(runs.c.digest == digest).values(**changed))
+        if chunk.state != "failed" and before.checkpoint_epoch is not None and _checkpoint_of(before) != kept:
+            self._remove_file(_checkpoint_of(before))
+
+    def note(self, happened: Sequence[Event]) -> None:
+        """Append to what has happened."""
+        rows = [{"at": time.time(), "kind": e.kind, "digest": e.digest, "data": dict(e.data)} for e in happened]
+        if rows:
+            with self._writing() as connection:
+                connection.execute(insert(events), rows)
 
     # Reading
 
@@ -189,25 +198,29 @@ class Store:
         """Every run, in the order in which they were begun."""
         with self._reading() as connection:
             rows = connection.execute(select(runs).order_by(runs.c.begun)).all()
-            return [
-                Summary(row.digest, Recipe.model_validate(row.recipe), read_outcome(connection, row), row.begun)
-                for row in rows
-            ]
+        return [Summary(row.digest, _recipe(row), row.name, outcome_of(row), row.begun) for row in rows]
 
     def record(self, digest: str, *, weights: bool = True) -> Record:
         """One run in full. Raises `StoreError` where it is not in the store."""
         with self._reading() as connection:
-            row = connection.execute(select(runs).where(runs.c.digest == digest)).first()
+            row = _run(connection, digest)
             if row is None:
                 raise StoreError(f"run {digest[:12]} is not in {self._folder}")
             return Record(
-                recipe=Recipe.model_validate(row.recipe),
+                recipe=_recipe(row),
+                name=row.name or row.digest,
                 environment=_facts(connection, row.environment),
                 epochs=tuple(read_epochs(connection, digest)),
-                series=read_series(connection, row),
-                outcome=read_outcome(connection, row),
+                table=read_table(connection, row),
+                outcome=outcome_of(row),
                 weights=unpack(self._read_file(weights_name(digest)))[1] if weights and row.weights else None,
             )
+
+    def events(self, after: int = 0) -> list[Event]:
+        """What has happened since the event of that number: call it again and again to follow a study that runs."""
+        with self._reading() as connection:
+            rows = connection.execute(select(events).where(events.c.id > after).order_by(events.c.id)).all()
+        return [Event(row.kind, row.digest, row.data, row.id, row.at) for row in rows]
 
     # Connections
 
@@ -267,36 +280,58 @@ class Store:
         else:
             (self._folder / name).unlink(missing_ok=True)
 
-    def _remove_orphans(self) -> None:
-        """Files of ours that a killed writer left behind before it could name them in a transaction."""
-        if self._folder is None:
-            return
-        named: set[str] = set()
-        with self._reading() as connection:
-            digests = list(connection.execute(select(runs.c.digest)).scalars())
-            kept = select(runs.c.digest, runs.c.checkpoint, runs.c.weights)
-            for run in connection.execute(kept.where(runs.c.checkpoint.is_not(None) | runs.c.weights.is_not(None))):
-                done = read_epochs(connection, run.digest)
-                if run.checkpoint is not None and done:
-                    named.add(checkpoint_name(run.digest, done[-1]))
-                if run.weights is not None:
-                    named.add(weights_name(run.digest))
-        for kind in FOLDERS:
-            for path in (self._folder / kind).glob("*"):
-                name = f"{kind}/{path.name}"
-                if name not in named and is_ours(name, digests) and path.is_file():
-                    path.unlink()
+    def _remove_files_of(self, row: Row) -> None:
+        self._remove_file(weights_name(row.digest))
+        if row.checkpoint_epoch is not None:
+            self._remove_file(_checkpoint_of(row))
+
+    def _remove_left_over(self) -> None:
+        """Checkpoints and half-written files of our runs that a killed writer left before it could name them."""
+        assert self._folder is not None
+        found = [path for kind in FOLDERS for path in (self._folder / kind).glob("*") if OURS.fullmatch(path.name)]
+        for path in found:
+            half = path.name.endswith(".part")
+            if not path.is_file() or path.is_symlink() or (path.parent.name == "weights" and not half):
+                continue
+            with self._reading() as connection:
+                rows = connection.execute(
+                    select(runs).where(runs.c.digest.between(path.name[:16], path.name[:16] + "g"))
+                )
+                row = rows.first()
+            if row is not None and (half or _checkpoint_of(row) != f"checkpoints/{path.name}"):
+                path.unlink()
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Raise `StoreError` where something else stands at a name of ours, before anything is written."""
-    for name in (FILE, LOCK, OWNER, *FOLDERS):
-        if (folder / name).is_symlink():
-            raise StoreError(f"{folder / name} is a link, and a store writes to no other place; name another folder")
-    for name in (LOCK, OWNER):
-        path = folder / name
-        if path.exists() and (not path.is_file() or not re.fullmatch(rb"\d*\n?", path.read_bytes()[:32])):
-            raise StoreError(f"{path} is not a store's file, and is left as it is; name another folder with --store")
+def _run(connection: Connection, digest: str) -> Row | None:
+    return connection.execute(select(runs).where(runs.c.digest == digest)).first()
+
+
+def _recipe(row: Row) -> Recipe | None:
+    return None if row.recipe is None else Recipe.model_validate(row.recipe)
+
+
+def _checkpoint_of(row: Row) -> str:
+    """The name follows from the run; none that is written anywhere is believed."""
+    return checkpoint_name(row.digest, row.checkpoint_stage, row.checkpoint_epoch)
+
+
+def _rows(digest: str, run: Row, chunk: Chunk) -> list[dict[str, Any]]:
+    """What was measured, a row for each step and quantity, by the run's own layers."""
+    table = chunk.measured
+    if not table.steps:
+        return []
+    layers = tuple(run.layers)
+    # a run that version 0.1 began has some of the same layers under other names
+    alike = len(layers) == len(table.layers)
+    place = range(len(layers)) if alike else [layers.index(layer) for layer in table.layers]
+    rows = []
+    for index, (stage, epoch) in enumerate(table.steps):
+        for quantity, values_SL in table.values.items():
+            values = np.full(len(layers), np.nan)
+            values[place] = values_SL[index]
+            if not np.isnan(values).all():
+                rows.append({"digest": digest, "stage": stage, "epoch": epoch, "quantity": quantity, "values": values})
+    return rows
 
 
 def _locked(folder: Path) -> FileLock:

@@ -2,13 +2,13 @@
 
 import os
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import (
     JSON,
+    Boolean,
     Column,
     Engine,
     Float,
@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.pool import NullPool, StaticPool
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Float64s(TypeDecorator):
@@ -40,15 +40,6 @@ class Float64s(TypeDecorator):
         return None if value is None else np.frombuffer(value, "<f8").astype(np.float64)
 
 
-@dataclass(frozen=True)
-class Header:
-    """What a run is stored under besides its recipe: where it ran, which layers and probes its flow has."""
-
-    environment: dict[str, Any]
-    layers: tuple[str, ...]
-    probes: dict[str, str]  # name → unit
-
-
 metadata = MetaData()
 
 schema = Table("schema", metadata, Column("version", Integer, primary_key=True))
@@ -60,24 +51,34 @@ environments = Table(
     Column("facts", String, unique=True, nullable=False),  # canonical JSON
 )
 
+# A summary is columns, so that a list of runs needs no curve.
+SUMMARY = ("epochs", "seconds", "last_val_acc", "best_val_acc", "seconds_to_70")
+
 runs = Table(
-    "runs",
+    "run",
     metadata,
     Column("digest", String, primary_key=True),
-    Column("recipe", JSON, nullable=False),
+    Column("name", String),  # of a setup of one's own, which has no recipe
+    Column("recipe", JSON),
     Column("environment", ForeignKey("environments.id"), nullable=False),
     Column("layers", JSON, nullable=False),
-    Column("probes", JSON, nullable=False),
+    Column("units", JSON, nullable=False),
     Column("state", String, nullable=False),
     Column("error", String),
-    Column("checkpoint", String),  # file names in the store's folders
-    Column("weights", String),
+    Column("checkpoint_stage", Integer),  # after which its checkpoint was written, if it has one
+    Column("checkpoint_epoch", Integer),
+    Column("weights", Boolean, nullable=False, default=False),  # whether there is a file of them
     Column("begun", Float, nullable=False),  # seconds since 1970
+    Column("epochs", Integer, nullable=False, default=0),
+    Column("seconds", Float, nullable=False, default=0.0),
+    Column("last_val_acc", Float),
+    Column("best_val_acc", Float),
+    Column("seconds_to_70", Float),
 )
 
 
 def _of_a_run(name: str, *columns: Column) -> Table:
-    run = Column("digest", ForeignKey("runs.digest", ondelete="CASCADE"), primary_key=True)
+    run = Column("digest", ForeignKey("run.digest", ondelete="CASCADE"), primary_key=True)
     stage, epoch = Column("stage", Integer, primary_key=True), Column("epoch", Integer, primary_key=True)
     return Table(name, metadata, run, stage, epoch, *columns, sqlite_with_rowid=False)
 
@@ -85,15 +86,25 @@ def _of_a_run(name: str, *columns: Column) -> Table:
 FIGURES = ("train_loss", "train_acc", "val_loss", "val_acc", "seconds")
 
 # A NaN loss is stored as NULL, which is what SQLite makes of it.
-epochs = _of_a_run(
-    "epochs",
+curve = _of_a_run(
+    "curve",
     *(Column(name, Float) for name in FIGURES),
 )
 
-flow = _of_a_run(
-    "flow",
-    Column("probe", String, primary_key=True),
+series = _of_a_run(
+    "series",
+    Column("quantity", String, primary_key=True),
     Column("values", Float64s, nullable=False),  # one for each layer of the run
+)
+
+events = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),  # seconds since 1970
+    Column("kind", String, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("data", JSON, nullable=False),
 )
 
 

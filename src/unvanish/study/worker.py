@@ -14,13 +14,13 @@ from dataclasses import asdict
 import torch
 
 from unvanish.core.errors import UnvanishError
-from unvanish.core.packing import pack, unpack
-from unvanish.core.progress import Chunk
 from unvanish.core.recipe import Recipe
+from unvanish.core.serialisation import pack, unpack
 from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
-from unvanish.engine.process import reproducible_process
-from unvanish.runner import training_together
+from unvanish.store.chunk import Chunk
 from unvanish.study.frames import receive, send
+from unvanish.study.training import training_together
+from unvanish.train.process import reproducible_process
 
 
 def main() -> None:

@@ -1,0 +1,93 @@
+"""The diagnosis on the command line: `check` and `rule`."""
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unvanish.cli.exit import FAILED, USAGE, exit_codes
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog="""Examples:
+
+unvanish check model.py:make · make() gives a dict of model, batches, loss_fn, optimizer
+
+unvanish check model.py:Net --batches data.py:loader --format junit > check.xml
+
+Exit codes: 0 healthy, or not sure · 1 failing · 2 wrong usage."""
+)
+def check(
+    factory: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:FACTORY",
+            help="Called without arguments; gives a model, or a dict of model, batches, loss_fn, optimizer.",
+        ),
+    ],
+    batches: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:FACTORY", help="Gives an iterable of (input, target), such as a DataLoader."),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="text, json, sarif or junit.")] = "text",
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Also write a page with the flow plot.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimizer steps of a trial, on a copy.")] = 20,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Of torch's random numbers, before the factory is called.")
+    ] = 0,
+) -> None:
+    """Diagnose a network before it is trained: where the signal dies, why, and what helps.
+
+    The loss is torch.nn.functional.cross_entropy unless the factory gives another, and `optimizer` may be one or a
+    function of the parameters. Without an optimizer nothing is said about the learning rate.
+    """
+    with exit_codes(failed=USAGE, interrupted="nothing was written"):
+        import torch
+
+        from unvanish.cli.factory import from_factories
+        from unvanish.cli.formats import FORMATS
+        from unvanish.core.errors import RecipeError, did_you_mean
+        from unvanish.diagnosis.check import check as diagnosed
+
+        if format not in FORMATS:
+            raise RecipeError(f"no format '{format}'{did_you_mean(format, FORMATS)}: text, json, sarif or junit")
+        torch.manual_seed(seed)
+        with redirect_stdout(sys.stderr):  # what the user's code prints must not mix with the result
+            diagnosis = diagnosed(from_factories(factory, batches), steps=steps, seed=seed)
+        if html is not None:
+            diagnosis.to_html(html)
+        typer.echo(FORMATS[format](diagnosis, factory.rpartition(":")[0]))
+        if diagnosis.healthy is False:
+            raise typer.Exit(FAILED)
+
+
+@commands.command(
+    epilog="""Examples:
+
+unvanish rule UV001
+
+unvanish rule --list"""
+)
+def rule(
+    code: Annotated[str | None, typer.Argument(metavar="CODE", help="A finding's code, or its kind.")] = None,
+    every: Annotated[bool, typer.Option("--list", help="All codes, a line each.")] = False,
+) -> None:
+    """Explain a finding: what it measures, why it is bad, limitations, prescriptions, references."""
+    if every == (code is not None):
+        raise typer.BadParameter("give a code such as UV001, or --list", param_hint="CODE")
+    with exit_codes():
+        from unvanish.diagnosis.checks import ALL
+        from unvanish.diagnosis.rules import explanation
+        from unvanish.diagnosis.rules import rule as rule_named
+
+        if code is not None:
+            typer.echo(explanation(rule_named(code)))
+            return
+        for one in ALL:
+            typer.echo(f"{one.code}  {one.kind:<13} {one.title}")

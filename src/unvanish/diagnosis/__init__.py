@@ -1,0 +1,1 @@
+"""Check, watch, and what they find."""

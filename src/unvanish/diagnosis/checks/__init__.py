@@ -1,0 +1,28 @@
+"""The checks, one a file. `ALL` is what `check`, `watch` and `unvanish rule` know; a new one is one line here."""
+
+from unvanish.diagnosis.checks.broken_graph import BrokenGraph
+from unvanish.diagnosis.checks.collapse import Collapse
+from unvanish.diagnosis.checks.dead import Dead
+from unvanish.diagnosis.checks.exploding import Exploding
+from unvanish.diagnosis.checks.input_scale import InputScale
+from unvanish.diagnosis.checks.lr_high import LearningRateHigh
+from unvanish.diagnosis.checks.lr_low import LearningRateLow
+from unvanish.diagnosis.checks.non_finite import NonFinite
+from unvanish.diagnosis.checks.saturated import Saturated
+from unvanish.diagnosis.checks.symmetric import Symmetric
+from unvanish.diagnosis.checks.vanishing import Vanishing
+from unvanish.diagnosis.examination import Check
+
+ALL: tuple[Check, ...] = (
+    Vanishing(),
+    Collapse(),
+    Exploding(),
+    Dead(),
+    Saturated(),
+    Symmetric(),
+    InputScale(),
+    LearningRateHigh(),
+    LearningRateLow(),
+    BrokenGraph(),
+    NonFinite(),
+)

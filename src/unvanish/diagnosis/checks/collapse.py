@@ -1,0 +1,68 @@
+"""UV002 forward collapse
+
+What it measures: how much of the last hidden signal tells one input from another, √mean (h − h̄)² over √mean h²,
+h̄ the mean over the batch.
+Why it is bad: where all inputs look the same, no layer behind can tell them apart, whatever it learns.
+Limitations: a loss of contrast is a consequence where the gradient vanishes too: both come from layers that
+shrink what passes. Only a collapse within one layer is a cause of its own. A batch of samples that are alike looks
+like a collapse.
+Prescriptions: smaller biases, critical initial weights, normalisation, skip connections.
+References: Poole et al. 2016 (the ordered phase, c* = 1); Dong, Cordonnier & Loukas 2021 (attention without skips).
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from unvanish.core.finding import Finding
+from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.profile import contrast
+from unvanish.remedies import NormalizeInside
+
+CONTRAST = 0.03  # √(1 − c): the outputs for two inputs correlate by c = 0.999
+NO_TRIAL = 0.003  # by 0.99999
+SUDDEN = 1e-4  # in one layer: the steepest gentle one, a sigmoid with weights from N(0, 0.05²), keeps 1/7
+
+
+@final
+@dataclass(frozen=True)
+class Collapse(Check):
+    code = "UV002"
+    kind = "collapse"
+    title = "forward collapse"
+    needs = ("spread", "activation_rms")
+    explains = ("lr_low",)
+    prescriptions = (
+        "smaller initial biases",
+        "critical initial weights (He for ReLU, σ_w = 1 for tanh)",
+        NormalizeInside("batch-norm", learned=True),
+    )
+
+    def examine(self, seen: Examination) -> Finding | None:
+        contrast_L = contrast(seen.table)
+        hidden = range(max(1, len(seen.table) - 1))  # what the last layer gives may be all offset
+        known = [index for index in hidden if len(seen.table) and np.isfinite(contrast_L[index])]
+        if seen.learned or seen.learns_at or not known:
+            return None
+        last = contrast_L[known[-1]]
+        if last >= (CONTRAST if seen.learned is False else NO_TRIAL):
+            return None
+        flat = [index for index in known if contrast_L[index] < 2 * CONTRAST]
+        at = flat[0]
+        before = max((contrast_L[index] for index in known if index < at), default=1.0)
+        sudden = contrast_L[at] < SUDDEN * before
+        return self.finding(
+            f"from layer {seen.table.layers[at]} on, activations hardly depend on the input: {last:.1e} of the signal "
+            "differs from input to input" + (", and it is lost within one layer" if sudden else ""),
+            layers=[seen.table.layers[index] for index in flat],
+            certainty=0.45 if seen.learnable is False and not sudden else _certainty(seen, sudden),
+            explains=("vanishing", "lr_low", "dead") if sudden else self.explains,
+            contrast=last,
+        )
+
+
+def _certainty(seen: Examination, sudden: bool) -> float:
+    if seen.learned is None:
+        return 0.6
+    return 0.97 if sudden else 0.85

@@ -1,0 +1,49 @@
+"""UV009 learning rate too low
+
+What it measures: a trial of some steps as it is, in which the network does not learn, and the same with larger
+rates, at one of which it does.
+Why it is bad: the network would learn, but not within any usual number of steps.
+Limitations: a network that is only slow, because it is fine-tuned or warms up, is no finding. With plain SGD a loss
+that is multiplied by a small number is the same as a small rate.
+Prescriptions: the rate at which the trial learned; Adam, whose steps do not depend on the size of the gradient.
+References: Bengio 2012, "Practical recommendations", section 3.1.1; Smith 2017 (range test).
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+
+from unvanish.core.finding import Finding
+from unvanish.diagnosis.examination import Check, Examination
+from unvanish.remedies import BetterOptimizer
+
+FAR = 300.0  # times the rate: more than a schedule takes it down (Bengio 2012: rates are searched over 1e-6 to 1)
+STANDSTILL = 1e-5  # ‖ΔW‖/‖W‖: a hundredth of the usual 1e-3, so that 100 steps do what one should
+
+
+@final
+@dataclass(frozen=True)
+class LearningRateLow(Check):
+    code = "UV009"
+    kind = "lr_low"
+    title = "learning rate too low"
+    prescriptions = ("a larger learning rate", BetterOptimizer("Adam", 0.001))
+
+    def examine(self, seen: Examination) -> Finding | None:
+        larger = [rate for rate in seen.learns_at if rate > 1]
+        if seen.learned is not False or not larger or any(rate < 1 for rate in seen.learns_at):
+            return None
+        rate = min(larger)
+        if rate <= FAR and _largest_step(seen) >= STANDSTILL:
+            return None  # slow is not failing
+        return self.finding(
+            f"the network learns with {rate:.3g} times this learning rate, and not with it",
+            certainty=0.9,
+            learns_at=rate,
+        )
+
+
+def _largest_step(seen: Examination) -> float:
+    """‖ΔW‖/‖W‖ of the layer that moves most."""
+    return float(np.nan_to_num(seen.of("update_ratio"), nan=0.0).max(initial=0.0))

@@ -1,0 +1,92 @@
+"""UV001 vanishing gradient
+
+What it measures: the share of the backward signal ‖∂loss/∂z‖ that is left when it has passed the layers, taken
+between layers, so that it is the same whatever the loss is multiplied by. For a weight that is used at every
+time step, the same over time. A network that learns nevertheless, in the trial, is not failing.
+Why it is bad: with a factor f a layer, the first of L layers learns f^(L−1) times slower than the last; below
+about 1e-7 its updates are lost in the rounding of float32.
+Limitations: a network may learn for a while with its last layers alone. A recurrent net whose answer depends
+on the last steps only loses nothing by it, so over time we are sure only where it learns at no rate. Frozen layers
+have no signal and are no finding.
+Prescriptions: critical initialisation, an activation that does not saturate, normalisation, skip connections;
+over time, gates (LSTM, GRU) or an orthogonal recurrent weight.
+References: Hochreiter 1991; Bengio, Simard & Frasconi 1994; Glorot & Bengio 2010; He et al. 2015;
+Schoenholz et al. 2017, "Deep Information Propagation", section 4.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from unvanish.core.finding import Finding, Prescription
+from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.profile import backward_loss, dead_only_at_this_scale, left_over_time, listed, skips_over
+from unvanish.remedies import BetterActivation, NormalizeInside, SkipConnection
+
+SMALL = 0.02  # where it learns at no rate: in the 20 steps of a trial the first layer moves less than the last in one
+TINY = 1e-3  # where a trial fails as it is: as much as usable learning rates span, 1e-4 to 1e-1
+LOST = 1e-6  # times a usual update ratio of 1e-2 it is below the rounding of float32 weights, 6e-8: no rate helps
+NO_TRIAL = 1e-4  # measured: healthy ReLU networks of ten layers come down to 3e-4
+
+
+@final
+@dataclass(frozen=True)
+class Vanishing(Check):
+    code = "UV001"
+    kind = "vanishing"
+    title = "vanishing gradient"
+    needs = ("backward_norm",)
+    explains = ("collapse", "lr_low", "lr_high")
+    prescriptions = (
+        "critical initial weights (He for ReLU, σ_w = 1 for tanh)",
+        BetterActivation("ReLU"),
+        NormalizeInside("batch-norm", learned=True),
+    )
+
+    def examine(self, seen: Examination) -> Finding | None:
+        if seen.learned or seen.learns_at:  # a network that learns, if only with larger steps, gets enough of a signal
+            return None
+        loss, over_time = backward_loss(seen.table), left_over_time(seen.table)
+        if loss.layers and loss.factor < _limit(seen):
+            return self.finding(
+                f"the backward signal shrinks by a factor of {loss.per_layer:.2g} per layer over {listed(loss.layers)};"
+                f" {_share(loss.factor)} of it reaches layer {loss.at}",
+                layers=loss.layers,
+                certainty=_certainty(seen, loss.factor),
+                prescriptions=self._for(seen),
+                signal_left=loss.factor,
+                factor_per_layer=loss.per_layer,
+            )
+        if seen.learned is False and over_time.layers and over_time.factor < SMALL:
+            return self.finding(
+                f"over the uses of {over_time.layers[0]} in one pass, {_share(over_time.factor)} of the backward "
+                "signal reaches the first half: what came early cannot be learned",
+                layers=over_time.layers,
+                certainty=0.45 if not seen.tried else 0.95 if over_time.factor < TINY else 0.7,
+                prescriptions=("gates (LSTM, GRU)", "an orthogonal recurrent weight"),
+                signal_left=over_time.factor,
+            )
+        return None
+
+    def _for(self, seen: Examination) -> tuple[Prescription, ...]:
+        pairs = skips_over(seen.table)
+        return (*self.prescriptions, SkipConnection(pairs)) if pairs else self.prescriptions
+
+
+def _limit(seen: Examination) -> float:
+    if seen.fails_at_every_rate:
+        return SMALL
+    return NO_TRIAL if seen.learned is None else TINY
+
+
+def _certainty(seen: Examination, left: float) -> float:
+    if dead_only_at_this_scale(seen) or (seen.learnable is False and left > LOST):
+        return 0.45  # others may wake it; or it is the data that nobody can learn from
+    if seen.learned is None:
+        return 0.7 if left < NO_TRIAL / 100 else 0.55
+    if seen.fails_at_every_rate:
+        return 0.95 if left < TINY else 0.8
+    return 0.95 if left < LOST else 0.85
+
+
+def _share(left: float) -> str:
+    return "nothing" if left == 0 else f"{left:.2g}"

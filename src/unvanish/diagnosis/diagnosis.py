@@ -1,0 +1,206 @@
+"""A diagnosis: the findings of all checks, and the table that they come from."""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unvanish.core.errors import UnvanishError
+from unvanish.core.finding import Finding, Prescription
+from unvanish.core.table import Table
+from unvanish.diagnosis.checks import ALL
+from unvanish.diagnosis.examination import Examination, ordered
+from unvanish.measure.series import Series, SeriesMapping
+from unvanish.render.text import finding_lines, layer_table, number, wrapped
+
+
+class Failing(UnvanishError):
+    """Raised by `raise_if_failing`; its text is the diagnosis."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a network.
+
+    findings   causes first, the most certain in front, each followed by its consequences
+    table      what was measured of every layer; `series[quantity]` gives a part of it
+    learned    whether it learned in the trial; `None` where there was none, or too short a one
+    steps      how many optimizer steps were taken on copies
+    learns_at  factors on the learning rate at which it learns, where it does not learn as it is
+    notes      what could not be examined, and why
+    verdict    the last word, where it is not the usual one of a trial
+    """
+
+    title: str
+    findings: tuple[Finding, ...]
+    table: Table
+    learned: bool | None = None
+    steps: int = 0
+    learns_at: tuple[float, ...] = ()
+    notes: tuple[str, ...] = ()
+    verdict: str | None = None
+
+    @property
+    def healthy(self) -> bool | None:
+        """True: it learned, and nothing is wrong; False: something is wrong; `None`: not sure."""
+        if self.primary is not None:
+            return False
+        return True if self.learned else None
+
+    @property
+    def primary(self) -> Finding | None:
+        """The cause, or `None` where the network is healthy or nothing is sure."""
+        return next((finding for finding in self.findings if finding.sure), None)
+
+    @property
+    def prescriptions(self) -> tuple[Prescription, ...]:
+        """What addresses the cause, best first: `Remedy` values, which can be applied, and sentences."""
+        return self.primary.prescriptions if self.primary else ()
+
+    @property
+    def series(self) -> Mapping[str, Series]:
+        """What was measured, by quantity."""
+        return SeriesMapping(self.table)
+
+    @property
+    def sick(self) -> bool:
+        """Deprecated: `healthy is False`."""
+        warnings.warn("Diagnosis.sick is `healthy is False` now", DeprecationWarning, stacklevel=2)
+        return self.healthy is False
+
+    @property
+    def learns(self) -> bool | None:
+        """Deprecated: `learned`."""
+        warnings.warn("Diagnosis.learns is called learned now", DeprecationWarning, stacklevel=2)
+        return self.learned
+
+    @property
+    def reading(self) -> Table:
+        """Deprecated: `table`."""
+        warnings.warn("Diagnosis.reading is called table now", DeprecationWarning, stacklevel=2)
+        return self.table
+
+    def raise_if_failing(self) -> None:
+        """Raises `Failing` with the whole diagnosis as its text."""
+        if self.healthy is False:
+            raise Failing(f"{self.title} is failing\n\n{self}")
+
+    def raise_if_sick(self) -> None:
+        """Deprecated: `raise_if_failing`."""
+        warnings.warn("Diagnosis.raise_if_sick is called raise_if_failing now", DeprecationWarning, stacklevel=2)
+        self.raise_if_failing()
+
+    def __str__(self) -> str:
+        above = layer_table(self.table)
+        return "\n".join([*above, *([""] if above else []), *self.lines()])
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{one.code} {one.kind}" for one in self.findings if one.sure and not one.because_of)
+        return f"Diagnosis({self.title}: {found or self.last_word()})"
+
+    def lines(self) -> Iterator[str]:
+        """The findings in lines, and a last word."""
+        for finding in self.findings:
+            yield from finding_lines(finding, self.table.layers)
+        for note in self.notes:
+            yield from wrapped(f"Not examined: {note}.")
+        if self.notes:
+            yield ""
+        yield self.last_word()
+
+    def last_word(self) -> str:
+        """The verdict in a sentence."""
+        if self.verdict is not None:
+            return self.verdict
+        tried = f"{self.steps} optimizer step{'s' * (self.steps != 1)} on copies"
+        if self.healthy is False:
+            return f"{self.title} is failing" + (f" (seen in {tried})." if self.steps else ".")
+        if self.learned:
+            return f"{self.title} is healthy: it learned in {tried}."
+        if self.learns_at:
+            return (
+                f"{self.title} is slow, not failing: in {tried} it learned at {number(self.learns_at[0])} times its "
+                "learning rate, and not yet as it is."
+            )
+        if self.learned is False:
+            return (
+                f"Not sure: {self.title} did not learn in {tried}, but nothing that was measured tells why. "
+                "Give more steps, or look at the data and the targets."
+            )
+        seen = f" in {self.steps} steps on copies" if self.steps else ""
+        return f"Nothing is plainly wrong with {self.title}; whether it learns could not be seen{seen}."
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from unvanish.render.html import fragment
+
+        notes = [f"Not examined: {note}." for note in self.notes]
+        return fragment(self.last_word(), self.findings, self.table, notes, failing=self.healthy is False)
+
+    def to_html(self, path: str | Path) -> None:
+        """Write a page with the findings, the flow plot and the table; it works offline."""
+        from unvanish.render.html import page
+
+        Path(path).write_text(page(f"{self.title}: diagnosis", self._repr_html_()), encoding="utf-8")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON; NaN becomes `None`."""
+        by_layer = {quantity: self.table.row(quantity) for quantity in self.table.values}
+        factors = {
+            "forward_factor": self.table.factors("spread"),
+            "backward_factor": self.table.factors("backward_norm", backward=True),
+        }
+        return {
+            "title": self.title,
+            "healthy": self.healthy,
+            "learned": self.learned,
+            "steps": self.steps,
+            "learns_at": list(self.learns_at),
+            "not_examined": list(self.notes),
+            "primary": self.primary.code if self.primary else None,
+            "findings": [_as_dict(finding) for finding in self.findings],
+            "layers": [
+                {"layer": layer} | {name: _finite(values[index]) for name, values in (by_layer | factors).items()}
+                for index, layer in enumerate(self.table.layers)
+            ],
+            "over_calls": {name: list(map(_finite, norms)) for name, norms in self.table.over_calls.items()},
+        }
+
+
+def diagnose(examination: Examination, *, title: str, steps: int = 0, verdict: str | None = None) -> Diagnosis:
+    """Ask every check."""
+    found = [finding for check in ALL if (finding := check.examine(examination)) is not None]
+    lacking = [note for check in ALL if (note := check.not_examined(examination)) is not None]
+    return Diagnosis(
+        title,
+        ordered(found),
+        examination.table,
+        learned=examination.learned,
+        steps=steps,
+        learns_at=examination.learns_at,
+        notes=(*examination.notes, *lacking),
+        verdict=verdict,
+    )
+
+
+def _as_dict(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "kind": finding.kind,
+        "title": finding.title,
+        "message": finding.message,
+        "layers": list(finding.layers),
+        "evidence": {name: _finite(value) for name, value in finding.evidence.items()},
+        "prescriptions": [
+            {"text": text} | ({"remedy": one.dump()} if not isinstance(one, str) else {})
+            for text, one in zip(finding.advice, finding.prescriptions, strict=True)
+        ],
+        "certainty": finding.certainty,
+        "because_of": finding.because_of,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,107 @@
+"""What people hand to `check`: a model or a factory, optimizers of several kinds, a loss or none."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from unvanish.core.errors import RecipeError
+from unvanish.core.setup import Loss
+from unvanish.diagnosis.trial.isolation import unwrapped
+
+KEYS = ("model", "batches", "loss_fn", "loss", "optimizer")
+
+Optimizers = torch.optim.Optimizer | Iterable[torch.optim.Optimizer] | Callable[..., torch.optim.Optimizer] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    model: nn.Module
+    batches: Iterable[Any]
+    loss_fn: Loss
+    optimizer: torch.optim.Optimizer | None
+
+
+def given(model: Any, batches: Any, loss_fn: Any, optimizer: Any) -> Given:
+    """The same of any of the forms in which it may come. `RecipeError` in a sentence where it is none of them.
+
+    model      a module; a function without arguments that gives one, or a dict with `model` and, if it likes, the
+               others by the names of `KEYS`; or such a dict
+    loss_fn    without one the output of the model must have a `.loss`
+    optimizer  one, several, or a factory that is called with the model's parameters
+    """
+    name = getattr(model, "__name__", type(model).__name__)
+    found = model() if callable(model) and not isinstance(model, nn.Module) else model
+    parts: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {"model": found}
+    unknown = sorted(set(parts) - set(KEYS))
+    if unknown:
+        raise RecipeError(f"{name} gave {', '.join(map(repr, unknown))}; a dict may have {', '.join(KEYS)}")
+    if not isinstance(parts.get("model"), nn.Module):
+        kind = "nothing" if found is None else f"a {type(found).__name__}"
+        raise RecipeError(
+            f"a model is a torch.nn.Module, or a function without arguments that gives one or a dict with 'model'; "
+            f"{name} gave {kind}"
+            if callable(model)
+            else f"a model is a torch.nn.Module, not {kind}"
+        )
+    batches = parts.get("batches") if batches is None else batches
+    if batches is None:
+        raise RecipeError("there are no batches: give an iterable of (input, target), such as a DataLoader")
+    loss: Any = loss_fn or parts.get("loss_fn") or parts.get("loss") or loss_of_output
+    if not callable(loss):
+        raise RecipeError(f"the loss is a function of (output, target), not {loss!r}")
+    optimizer = parts.get("optimizer") if optimizer is None else optimizer
+    return Given(parts["model"], batches, cast(Loss, loss), one_optimizer(optimizer, parts["model"]))
+
+
+def loss_of_output(output: Any, _target: Any) -> torch.Tensor:
+    """The loss of a model that computes it itself, as those of transformers do."""
+    loss = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if loss is None:
+        raise RecipeError(
+            f"the model's output, a {type(output).__name__}, has no .loss; give loss_fn, a function of (output, target)"
+        )
+    return loss
+
+
+def one_optimizer(optimizer: Any, model: nn.Module) -> torch.optim.Optimizer | None:
+    """What takes all steps at once; `RecipeError` where it is no optimizer, or another model's."""
+    inner = unwrapped(model)
+    if optimizer is None:
+        return None
+    if isinstance(optimizer, list | tuple):
+        if not optimizer or not all(isinstance(one, torch.optim.Optimizer) for one in optimizer):
+            raise RecipeError("several optimizers are a list of torch.optim.Optimizer, at least one")
+        optimizer = optimizer[0] if len(optimizer) == 1 else Together(list(optimizer))
+    elif callable(optimizer) and not isinstance(optimizer, torch.optim.Optimizer):
+        optimizer = optimizer([p for p in inner.parameters() if p.requires_grad])
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise RecipeError(
+            "an optimizer is one of torch.optim, a list of them, or a function of the parameters that gives one; "
+            f"not a {type(optimizer).__name__}"
+        )
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if held.isdisjoint(map(id, inner.parameters())):
+        raise RecipeError(
+            f"the optimizer holds no parameter of {type(inner).__name__}: it was made for another model, or for a copy"
+        )
+    return optimizer
+
+
+class Together(torch.optim.Optimizer):
+    """Several optimizers that step one after the other."""
+
+    def __init__(self, optimizers: list[torch.optim.Optimizer]) -> None:
+        self.optimizers = optimizers
+        super().__init__([p for one in optimizers for group in one.param_groups for p in group["params"]], {})
+        self.param_groups = [group for one in optimizers for group in one.param_groups]  # theirs, not copies
+
+    def step(self, closure: Any = None) -> Any:
+        for one in self.optimizers:
+            one.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for one in self.optimizers:
+            one.zero_grad(set_to_none)

@@ -1,0 +1,150 @@
+"""Whether a network has learned: a permutation test on samples that were held back.
+
+It cannot be read from the fall of the loss: a network that ignores its inputs still learns the frequencies of the
+classes, and what counts as a large fall depends on the loss. Asked instead is whether the output has come to fit
+*its own* targets better than those of other samples,
+
+    gap = (L̄ − L) / |L̄|,    L the loss of a batch that was not trained on, L̄ its mean over shuffled targets,
+
+which is invariant to loss scaling, about 0 for a network that cannot tell its inputs apart, and comes with its own
+uncertainty, the spread over shuffles. A gap alone is not enough, since it is relative to the loss: the loss on the
+held-out samples has to fall as well.
+"""
+# B batch
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unvanish.core.blocks import DROPOUTS
+from unvanish.core.setup import Loss
+from unvanish.measure.graph.layers import tensors_in
+from unvanish.train.batches import Batch, mapped, shuffled
+
+SHUFFLES = 12
+LEAST = 0.02  # of the loss: chance gaps of networks that cannot learn stayed under 0.01 in `make accuracy`
+FAR = 6.0  # spreads over shuffles: by chance once in 1e8 of normal ones; networks that learn soon reach 10 and more
+PLAIN = 10 * LEAST  # more than there was by chance before the first step of any network of `make accuracy`
+
+Quietly = Callable[[], AbstractContextManager[Any]]  # how the model is evaluated: without gradients, where it can be
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much better the outputs fit their own targets than others': relative, and in spreads over shuffles.
+
+    loss, over_batches   the mean loss over the held-out batches, and its standard deviation from batch to batch
+    """
+
+    relative: float
+    spreads: float
+    loss: float = math.nan
+    over_batches: float = 0.0
+
+    @property
+    def plain(self) -> bool:
+        """More than there can be by chance before the first step: a network that had learned already."""
+        return self.relative >= PLAIN and self.spreads >= FAR
+
+    def learned(self, before: "Gap") -> bool:
+        """Since `before`, or by then and without having lost it."""
+        if not (math.isfinite(self.loss) and self.relative >= LEAST and self.spreads >= FAR):
+            return False
+        if before.plain and self.loss <= before.loss + before.over_batches:
+            return True
+        # some of the gap may be there by chance before the first step, where outputs happen to cluster by class
+        return self.relative - before.relative >= LEAST and self.loss < before.loss
+
+
+def gap(model: nn.Module, batches: Sequence[Batch], loss: Loss, quietly: Quietly) -> Gap:
+    """The gap over some batches that were held back, each shuffled within itself."""
+    generator = torch.Generator().manual_seed(0)
+    own: list[float] = []
+    others = [0.0] * SHUFFLES
+    with quietly(), without_dropout(model):
+        for batch in batches:
+            output = mapped(torch.detach, batch.output_of(model))
+            own.append(loss(output, batch.target).item())
+            for index in range(SHUFFLES):
+                order = torch.randperm(batch.size, generator=generator)
+                others[index] += loss(output, shuffled(batch.target, order)).item() / len(batches)
+    mean_own, mean = sum(own) / len(own), sum(others) / SHUFFLES
+    if not math.isfinite(mean_own + mean):
+        return Gap(0.0, 0.0)
+    over_batches = math.sqrt(sum((value - mean_own) ** 2 for value in own) / len(own))
+    if mean == 0:
+        return Gap(0.0, 0.0, mean_own, over_batches)
+    spread = math.sqrt(sum((other - mean) ** 2 for other in others) / (SHUFFLES - 1))
+    if spread <= 1e-7 * abs(mean) and abs(mean - mean_own) <= 1e-6 * abs(mean):
+        return Gap(0.0, 0.0, mean_own, over_batches)  # all outputs are the same to within rounding; or the targets are
+    spreads = (mean - mean_own) / max(spread, 1e-12 * abs(mean))
+    return Gap((mean - mean_own) / abs(mean), spreads, mean_own, over_batches)
+
+
+def compares(model: nn.Module, batch: Batch, loss: Loss, quietly: Quietly) -> bool:
+    """Whether the loss compares outputs with targets at all: of noise in their place it must depend on the order.
+
+    The loss of some models is part of their output, others' targets broadcast against all outputs; the permutation
+    test then says nothing. The noise has the range of the targets, and is compared in float64 where the loss takes it.
+    """
+    if batch.size < 2:
+        return False
+    with quietly():
+        output = mapped(torch.detach, batch.output_of(model))
+    for wide, least in ((torch.float64, 1e-9), (torch.float32, 1e-5)):  # relative; rounding is 1e-16 and 1e-7
+        try:
+            return _depends_on_order(output, batch, loss, wide, least)
+        except (RuntimeError, TypeError, ValueError):  # losses with weights of their own take float32 only
+            continue
+    return False
+
+
+@torch.no_grad()
+def _depends_on_order(output: Any, batch: Batch, loss: Loss, wide: torch.dtype, least: float) -> bool:
+    generator = torch.Generator().manual_seed(0)
+    targets = [t for t in tensors_in(batch.target) if t.is_floating_point() and t.numel()]
+    low, high = (float(targets[0].min()), float(targets[0].max())) if targets else (0.0, 1.0)
+    if not math.isfinite(low + high) or high == low:
+        low, high = 0.0, 1.0
+
+    def noise(tensor: Tensor) -> Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        share = torch.rand(tensor.shape, generator=generator, dtype=wide) * 0.8 + 0.1  # also a probability
+        return (low + (high - low) * share).to(tensor.device)
+
+    def widened(tensor: Tensor) -> Tensor:
+        return tensor.to(wide) if tensor.is_floating_point() else tensor
+
+    guess, target = mapped(noise, output), mapped(widened, batch.target)
+    values = [loss(guess, target).item()]
+    values += [loss(guess, shuffled(target, torch.randperm(batch.size, generator=generator))).item() for _ in range(3)]
+    return max(values) - min(values) > least * max(map(abs, values))
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Its noise would hide what was learned. Normalisations stay in their mode: few have statistics yet."""
+    noisy = [module for module in model.modules() if isinstance(module, DROPOUTS) and module.training]
+    for module in noisy:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in noisy:
+            module.training = True
+
+
+def way_to_evaluate(model: nn.Module, batch: Batch) -> Quietly:
+    """Without gradients; but a model that differentiates by its input cannot do without."""
+    try:
+        with torch.no_grad():
+            batch.output_of(model)
+    except RuntimeError:
+        return torch.enable_grad
+    return torch.no_grad

@@ -1,0 +1,97 @@
+"""Where a fault comes from: experiments on a copy."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import nn
+
+from unvanish.core.setup import Loss
+from unvanish.diagnosis.trial.learning import Quietly
+from unvanish.measure.graph.layers import tensors_in
+from unvanish.train.batches import Batch
+
+ASKED = 64  # layers, one by one; of more, the rest is taken to be as they are
+
+
+def cut_and_unused(
+    model: nn.Module, batch: Batch, loss: Loss, names: Mapping[int, str], quietly: Quietly
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of the weights that want a gradient and have none: the layers on which the loss depends, and the others.
+
+    Asked by changing the weight: if that changes the loss, something cuts the graph between them.
+    """
+    _gradient_of(model, batch, loss)
+    missing = [p for p in model.parameters() if p.requires_grad and p.grad is None and p.numel()]
+    if not missing:
+        return (), ()
+    layers: dict[str, list[nn.Parameter]] = {}
+    for parameter in missing:
+        layers.setdefault(names[id(parameter)], []).append(parameter)
+
+    def loss_now() -> float:
+        with torch.random.fork_rng(), quietly():  # with the random numbers of every other call
+            torch.manual_seed(0)
+            return loss(batch.output_of(model), batch.target).item()
+
+    usual = loss_now()
+    if not _matters(loss_now, missing, usual):
+        return (), tuple(layers)
+    cut = [
+        name for place, (name, mine) in enumerate(layers.items()) if place >= ASKED or _matters(loss_now, mine, usual)
+    ]
+    return tuple(cut), tuple(name for name in layers if name not in cut)
+
+
+@torch.no_grad()
+def _matters(loss_now: Callable[[], float], parameters: Sequence[nn.Parameter], usual: float) -> bool:
+    """Whether the loss changes when these do."""
+    generator = torch.Generator().manual_seed(0)
+    kept = [parameter.detach().clone() for parameter in parameters]
+    for parameter, value in zip(parameters, kept, strict=True):
+        scale = float(value.abs().mean()) or 1.0
+        parameter.add_(torch.randn(value.shape, generator=generator).to(value) * scale)
+    changed = loss_now()
+    for parameter, value in zip(parameters, kept, strict=True):
+        parameter.copy_(value)
+    return changed != usual
+
+
+def _gradient_of(model: nn.Module, batch: Batch, loss: Loss) -> None:
+    """Of this batch alone: with another, other parts of a network may take part."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        loss(batch.output_of(model), batch.target).backward()
+
+
+def first_non_finite(model: nn.Module, batch: Batch, quietly: Quietly) -> str:
+    """The first place in a forward pass where a NaN or an infinity stands."""
+    if not all(map(_finite, tensors_in(batch.input))):
+        return "the input"
+    if not all(map(_finite, tensors_in(batch.target))):
+        return "the target"
+    for name, value in model.named_parameters():
+        if not _finite(value):
+            return name
+    for name, value in model.named_buffers():  # a mask may have −∞
+        if bool(torch.isnan(value).any()):
+            return name
+    found: list[str] = []
+    hooks = [
+        module.register_forward_hook(
+            lambda _module, _args, output, name=name: (
+                found.append(name) if not all(map(_finite, tensors_in(output))) else None
+            )
+        )
+        for name, module in model.named_modules()
+    ]
+    try:
+        with quietly():
+            batch.output_of(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return (found[0] or type(model).__name__) if found else "the loss"
+
+
+def _finite(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())

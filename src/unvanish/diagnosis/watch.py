@@ -1,0 +1,264 @@
+"""`watch`: measure a network while it trains, in whatever loop, and diagnose it.
+
+It follows the model's forward pass and the optimizer's step, on the steps of a schedule; between them it
+costs nothing. The loop is left as it is, and the training is the same bit for bit.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from unvanish.core.errors import UnvanishError
+from unvanish.core.table import Table, joined
+from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
+from unvanish.diagnosis.examination import Examination
+from unvanish.diagnosis.hooks import Hook, whatever_hides
+from unvanish.diagnosis.trial.isolation import unwrapped
+from unvanish.diagnosis.trial.symmetry import alike
+from unvanish.measure.graph.layers import tensors_in
+from unvanish.measure.graph.recorder import GraphRecorder
+from unvanish.measure.schedule import Schedule, schedule_of
+from unvanish.measure.series import Series, SeriesMapping
+
+ELEMENTS = 8192  # of an activation are looked at
+RECENT = 32  # measured steps that a diagnosis is made of
+WAITING = 256  # measured steps stay on the device at most, until somebody asks
+
+
+class Writer(Protocol):
+    """Takes the numbers of a measured step, by names such as `unvanish/backward_rms/encoder.0`."""
+
+    def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+
+class Watch:
+    """A context manager; see `watch`. Also usable as `flow = watch(…).start()` and `flow.stop()`.
+
+    Nothing that fails while it measures reaches the training: that quantity is NaN from there on, with one warning,
+    and after three different failures no more is measured.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        every: int | Schedule | None = None,
+        write: Writer | Sequence[Writer] = (),
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise UnvanishError(f"watch() takes the torch.nn.Module that the loop calls, not {model!r}")
+        self.model, self.optimizer = model, optimizer
+        self.writers: tuple[Writer, ...] = tuple(write) if isinstance(write, Sequence) else (write,)
+        self._inner = unwrapped(model)
+        self._recorder = GraphRecorder(self._inner, schedule_of(every), elements=ELEMENTS)
+        self._tables: list[Table] = []
+        self._unfold = whatever_hides(model)
+        self._hooks: list[Any] = []
+        self._during = ExitStack()
+
+    @property
+    def steps(self) -> int:
+        """How many optimizer steps were seen."""
+        return self._recorder.steps
+
+    def __repr__(self) -> str:
+        state = "running" if self._hooks else "stopped"
+        return f"Watch({type(self._inner).__name__}: {self.steps} steps, {len(self.table.steps)} measured, {state})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the diagnosis so far."""
+        return self.diagnose()._repr_html_() if self.table.steps else f"<pre>{self!r}</pre>"
+
+    def start(self) -> "Watch":
+        if self._hooks:
+            raise UnvanishError("this watch has started already")
+        if self.model._compiled_call_impl is not None:
+            raise UnvanishError(
+                f"{type(self.model).__name__} was compiled in place, and with it the hooks that a watch needs: train "
+                "and watch `torch.compile(model)` instead of calling `model.compile()`"
+            )
+        if self.optimizer is not None:
+            if not hasattr(self.optimizer, "register_step_post_hook"):
+                raise UnvanishError(
+                    f"{type(self.optimizer).__name__} is no torch.optim.Optimizer and cannot be followed: give the "
+                    "one inside, or none and call flow.step() after each update"
+                )
+            self._hooks += [
+                self.optimizer.register_step_pre_hook(Hook(self.before_update)),
+                self.optimizer.register_step_post_hook(Hook(self.after_step)),
+            ]
+        self._hooks += [
+            self.model.register_forward_pre_hook(Hook(self.before_forward), prepend=True),
+            # also after an exception, so that nothing stays switched off
+            self.model.register_forward_hook(Hook(self.after_forward, last=True), always_call=True),
+        ]
+        return self
+
+    def stop(self) -> None:
+        """Take every hook away; what was measured stays."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        self._during.close()
+        self._recorder.forget()
+
+    def __enter__(self) -> "Watch":
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def step(self) -> None:
+        """Call this after each update in a loop without an optimizer object, and nowhere else."""
+        if self.optimizer is not None:
+            raise UnvanishError(
+                "flow.step() is for loops without an optimizer: this watch follows the optimizer's own steps"
+            )
+        self.after_step()
+
+    # What the hooks call; a loop of another kind may call them itself, in this order.
+
+    def before_forward(self) -> None:
+        self._during.close()
+        if self._unfold is not None and self._recorder.wants() and torch.is_grad_enabled():
+            self._during.enter_context(self._unfold())
+
+    def after_forward(self, output: Any) -> None:
+        """`output` is the model's, or the loss: anything that the backward pass will start from."""
+        self._during.close()
+        if not self._recorder.wants():
+            return
+        outputs = [tensor for tensor in tensors_in(output) if tensor.grad_fn is not None]
+        if outputs:
+            self._recorder.after_forward(outputs)
+            # now, because a closure may be run within the optimizer's step, and an update be made without an optimizer
+            self._recorder.guard.run(("weights", "update"), self._recorder.keep_weights)
+
+    def before_update(self) -> None:
+        self._recorder.guard.run(("weights", "update"), self._recorder.before_update)
+
+    def after_step(self) -> None:
+        before = len(self._recorder.rows)
+        self._recorder.after_step()
+        if len(self._recorder.rows) > before:
+            if self.writers:
+                self._write()
+            elif len(self._recorder.rows) > WAITING:
+                _ = self.table
+
+    @property
+    def table(self) -> Table:
+        """Everything that was measured; this is what waits for the device."""
+        if self._recorder.rows:
+            self._tables = [joined([*self._tables, self._recorder.take()])]
+        return self._tables[0] if self._tables else Table()
+
+    @property
+    def series(self) -> Mapping[str, Series]:
+        """What was measured, by quantity: `flow.series["backward_rms"].values` is [measured steps, layers]."""
+        return SeriesMapping(self.table)
+
+    def diagnose(self) -> Diagnosis:
+        """What the last measured steps tell. Without a trial only what is plain is called a fault."""
+        table = self.table
+        title = type(self._inner).__name__
+        failed = tuple(f"{' of '.join(reversed(key))} ({why})" for key, why in self._recorder.guard.failed.items())
+        if not table.steps:
+            if failed:
+                return diagnose(Examination(notes=failed), title=title)
+            raise UnvanishError(
+                "nothing was measured yet: no training step was seen in which the model's output led to a gradient"
+            )
+        broken = [_broken(table, index) for index in range(len(table.steps))]
+        whole = [index for index, where in enumerate(broken) if where is None]
+        first = next((index for index, where in enumerate(broken) if where is not None), -1)
+        used = [index for index in whole if index >= len(broken) - RECENT] or whole[-1:]
+        used = used or list(range(len(broken)))[-RECENT:]
+        recent = replace(
+            table,
+            steps=tuple(table.steps[index] for index in used),
+            values={name: values[used] for name, values in table.values.items()},
+        )
+        examination = Examination(
+            recent.mean(table.steps[-1]),
+            unused=self._recorder.missing,
+            symmetric=alike(self._inner, self._inner, self._recorder.names) if self.steps >= 3 else (),
+            non_finite=broken[first] if broken[-1] is not None else None,
+            when=f"first seen at step {table.steps[first]}",
+            diverged=broken[-1] is not None and bool(whole),
+            notes=failed,
+        )
+        return diagnose(examination, title=title)
+
+    def _write(self) -> None:
+        values = dict(_flat(self.table))
+        for writer in self.writers:
+            try:
+                writer.write(self.steps - 1, values)
+            except Exception as error:  # a server that is away must not end a training
+                self.writers = tuple(one for one in self.writers if one is not writer)
+                warnings.warn(
+                    f"{type(writer).__name__} failed at step {self.steps - 1} and gets no more numbers: {error}",
+                    stacklevel=2,
+                )
+
+
+def watch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    every: int | Schedule | None = None,
+    write: Writer | Sequence[Writer] = (),
+) -> Watch:
+    """Measure a model while it trains: `with watch(model, optimizer) as flow:` around any loop.
+
+    model      the module that the loop calls, wrapped or not
+    optimizer  whose steps are counted; without one, call `flow.step()` after each update
+    every      measure on every so many steps, or on those for which a function of the step is true; by default
+               some of the first 50 steps and then every 50th
+    write      where the numbers go as they are measured: a `Writer`, or several
+
+    The training is the same bit for bit. `flow.diagnose()` gives a `Diagnosis`, `flow.series[quantity]` numbers.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    >>> with watch(model, optimizer) as flow:
+    ...     for _ in range(3):
+    ...         optimizer.zero_grad()
+    ...         model(torch.ones(16, 4)).square().mean().backward()
+    ...         optimizer.step()
+    >>> flow.steps, flow.series["weight_gradient_norm"].steps
+    (3, (0, 1, 2))
+    """
+    return Watch(model, optimizer, every=every, write=write)
+
+
+def _broken(table: Table, step: int) -> str | None:
+    """The first layer whose activations are not finite; else the one nearest to the loss whose gradient is not."""
+    forward = np.flatnonzero(np.isinf(table.row("activation_rms", step)))
+    if len(forward):
+        return table.layers[int(forward[0])]
+    for quantity in ("backward_norm", "weight_gradient_norm"):
+        backward = np.flatnonzero(np.isinf(table.row(quantity, step)))
+        if len(backward):
+            return table.layers[int(backward[-1])]
+    return None
+
+
+def _flat(table: Table) -> Iterator[tuple[str, float]]:
+    for name in table.values:
+        for layer, value in zip(table.layers, table.row(name).tolist(), strict=True):
+            if value == value:  # NaN: there is no such number
+                yield f"unvanish/{name}/{layer}", value

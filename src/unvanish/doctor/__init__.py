@@ -1,1 +1,0 @@
-"""The doctor: measures, diagnoses and explains any network."""

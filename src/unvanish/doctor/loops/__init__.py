@@ -1,1 +1,0 @@
-"""Watches for other people's training loops. Each imports its library when it is itself imported."""

@@ -1,1 +1,0 @@
-"""Training: the loop, its stages, the gradient flow on the fly, checkpoints."""

@@ -1,0 +1,1 @@
+"""Other libraries: callbacks for their training loops, and writers for their trackers."""

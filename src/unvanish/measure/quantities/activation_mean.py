@@ -1,0 +1,21 @@
+"""Mean of the activation: what a layer gives the next one whatever the input.
+
+E[h_l] over batch and units,    h_l = φ(z_l)
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from unvanish.measure.quantity import Quantity, Signals
+
+
+@final
+@dataclass(frozen=True)
+class ActivationMean(Quantity):
+    name = "activation_mean"
+    unit = "activation"
+
+    def of(self, layer: Signals) -> Tensor | None:
+        return layer.activation.mean if layer.activation else None

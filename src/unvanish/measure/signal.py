@@ -1,0 +1,146 @@
+"""A tensor on its way through a layer, as quantities see it: its moments, of one use of the layer or of several."""
+# R runs (none in front where a run is alone), B batch, U units
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from unvanish.measure.moments import norm
+from unvanish.measure.region import EVERYWHERE, Region
+
+
+class Signal(Protocol):
+    """Moments over all elements, batch and units alike: one number, or one for each of several steps or runs.
+
+    `None` where a moment was not taken or has no meaning.
+    """
+
+    @property
+    def mean(self) -> Tensor | None: ...
+
+    @property
+    def std(self) -> Tensor | None:
+        """The biased one."""
+        ...
+
+    @property
+    def norm(self) -> Tensor | None: ...
+
+    @property
+    def rms(self) -> Tensor | None: ...
+
+    @property
+    def spread(self) -> Tensor | None:
+        """√ mean (x − x̄)², x̄ the mean over the batch: what of it differs from sample to sample."""
+        ...
+
+    @property
+    def saturated(self) -> Tensor | None:
+        """The fraction of the elements outside of a region that is bounded at both sides."""
+        ...
+
+    @property
+    def dead(self) -> Tensor | None:
+        """The fraction of the units that are outside of the region, at one side, for the whole batch."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """A `Signal` of so many elements; `dead_U` are the booleans of the units."""
+
+    size: int
+    norm: Tensor | None = None
+    mean: Tensor | None = None
+    std: Tensor | None = None
+    spread: Tensor | None = None
+    saturated: Tensor | None = None
+    dead_U: Tensor | None = None
+
+    @property
+    def rms(self) -> Tensor | None:
+        return None if self.norm is None else self.norm / max(self.size, 1) ** 0.5
+
+    @property
+    def dead(self) -> Tensor | None:
+        return None if self.dead_U is None else self.dead_U.float().mean(-1)
+
+
+def moments(values: Tensor, *, lead: int = 0, batch: bool = False) -> Moments:
+    """All moments of a tensor, for each of its first `lead` dimensions. `batch`: what follows them is a batch."""
+    values = torch.view_as_real(values.detach()) if values.is_complex() else values.detach()
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    flat = values.flatten(lead) if values.dim() > lead else values.unsqueeze(-1)
+    # The mean is subtracted first: E[x²] − E[x]² would cancel where all elements are close to each other.
+    mean = flat.mean(-1)
+    std = norm(flat - mean.unsqueeze(-1), lead) / flat.shape[-1] ** 0.5
+    spread = spread_over_batch(values, lead) if batch and values.dim() > lead + 1 and values.shape[lead] > 1 else None
+    return Moments(flat.shape[-1], norm(values, lead), mean, std, spread)
+
+
+def size(values: Tensor, *, lead: int = 0) -> Moments:
+    """The norm alone."""
+    values = values.detach()
+    return Moments(values.numel() // max(1, values.shape[:lead].numel()), norm(values, lead))
+
+
+def spread_over_batch(values: Tensor, lead: int = 0) -> Tensor:
+    """√ mean (x − x̄)², x̄ the mean over the batch, the first dimension after `lead`."""
+    return norm(values - values.mean(lead, keepdim=True), lead) / max(1, values[(0,) * lead].numel()) ** 0.5
+
+
+def saturated_share(z: Tensor, region: Region, lead: int = 0) -> Tensor | None:
+    """The fraction of z outside of a bounded region: half of a healthy ReLU layer is on its flat side."""
+    if not region.two_sided:
+        return None
+    moved = z.clamp(region.low, region.high) - z  # 0 but for the saturated ones; NaN counts
+    # signs are floats: a mask of booleans takes three times as long to make and to count
+    return moved.sign().square().flatten(lead).mean(-1)
+
+
+def dead_units(z: Tensor, region: Region, unit_axis: int, lead: int = 0) -> Tensor | None:
+    """For each unit of z, whether all samples of the batch fall on the same flat side: booleans, [R, U]."""
+    if region == EVERYWHERE:
+        return None
+    units_last = z.movedim(unit_axis, -1)
+    z_BU = units_last.reshape(*z.shape[:lead], -1, units_last.shape[-1])
+    dead = torch.zeros_like(z_BU.select(lead, 0), dtype=torch.bool)
+    if region.low > float("-inf"):
+        dead = z_BU.amax(lead) <= region.low
+    return dead | (z_BU.amin(lead) >= region.high) if region.high < float("inf") else dead
+
+
+def pooled(parts: Sequence[Moments]) -> Moments | None:
+    """The moments of all parts together; a unit is dead if it is in all of them."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    sizes, count = [part.size for part in parts], sum(part.size for part in parts)
+
+    def mean_of(name: str, power: int = 1) -> Tensor | None:
+        pairs = [(getattr(part, name), size) for part, size in zip(parts, sizes, strict=True)]
+        known = [(value.double() ** power, size) for value, size in pairs if value is not None]
+        whole = sum(size for _, size in known) or len(known)
+        return torch.stack([value * (size / whole) for value, size in known]).sum(0) ** (1 / power) if known else None
+
+    norms = [part.norm.double() for part in parts if part.norm is not None]
+    # the largest is divided by first: squares of a vanished signal are below the smallest float64 too
+    largest = torch.stack(norms).amax(0) if norms else None
+    total = None
+    if largest is not None:
+        scale = largest.where((largest > 0) & largest.isfinite(), 1.0)
+        total = (torch.stack(norms) / scale).square().sum(0).sqrt() * scale
+    mean, std = mean_of("mean"), mean_of("std", 2)
+    if mean is not None and std is not None:  # the variance within the parts, and that between them
+        between = [
+            (part.mean - mean).square() * (part.size / count) for part in parts if part.mean is not None and count
+        ]
+        std = (std.square() + torch.stack(between).sum(0)).sqrt()
+    masks = [part.dead_U for part in parts if part.dead_U is not None]
+    alike = masks and len({mask.shape for mask in masks}) == 1
+    return Moments(
+        count, total, mean, std, mean_of("spread", 2), mean_of("saturated"),
+        torch.stack(masks).all(0) if alike else None,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What one does to an `nn.Module`: find its blocks, replace parts on a copy, add a residual path, freeze."""

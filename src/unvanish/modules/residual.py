@@ -1,0 +1,141 @@
+"""Skips around consecutive blocks: one module that holds the blocks and adds what went around them.
+
+    h_b ← h_b + h_a    for each path (a, b)
+
+Everything that is carried lives in local variables of one forward pass, so such a module can be called from many
+threads, checkpointed as a whole and copied.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import final
+
+from torch import Tensor, nn
+
+from unvanish.core.blocks import Block
+from unvanish.modules.replace import replaced
+from unvanish.modules.wiring import Add, Put, Then, Wire
+
+Path = tuple[str, str]  # the names of two children; the first may be INPUT
+INPUT = ""
+
+
+@final
+class Residual(nn.Module):
+    """Runs its children one after the other; after child b it adds what child a gave, for each path (a, b).
+
+    `INPUT` stands for what the whole module gets.
+    """
+
+    def __init__(self, children: Mapping[str, nn.Module], paths: Sequence[Path]) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.add_module(name, child)
+        self.paths = tuple(paths)
+
+    def forward(self, x: Tensor) -> Tensor:
+        given = {INPUT: x}
+        for name, child in self.named_children():
+            x = child(x)
+            for start, end in self.paths:
+                if end == name:
+                    x = x + given[start]
+            given[name] = x
+        return x
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{start or 'input'} → {end}" for start, end in self.paths)
+
+
+def with_paths(
+    model: nn.Module, blocks: tuple[Block, ...], pairs: Sequence[tuple[int, int]]
+) -> tuple[nn.Module, tuple[Block, ...]]:
+    """A copy in which the output of block a is added to that of block b for each pair (a, b), counted from 0.
+
+    And the blocks by their names in the copy.
+    """
+    spans = _spans(model, blocks, pairs)
+    if spans is None:
+        for a, b in pairs:
+            model = _wired(model, blocks[a][-1], blocks[b][-1])
+        return model, blocks
+    for parent, keys, paths in spans:
+        name = f"{parent}." if parent else ""
+        within = {f"{name}{key}": f"{name}{keys[0]}.{key}" for key in keys}
+        model = replaced(model, {parent: lambda old, keys=keys, paths=paths: _around(old, keys, paths)})
+        blocks = tuple(tuple(_renamed(module, within) for module in block) for block in blocks)
+    return model, blocks
+
+
+def _around(parent: nn.Module, keys: Sequence[str], paths: Sequence[Path]) -> nn.Module:
+    """The same sequence with these consecutive children in one `Residual`, which has the name of the first."""
+    children = OrderedDict[str, nn.Module]()
+    for key, child in parent.named_children():
+        if key == keys[0]:
+            children[key] = Residual({name: parent.get_submodule(name) for name in keys}, paths)
+        elif key not in keys:
+            children[key] = child
+    return nn.Sequential(children).train(parent.training)
+
+
+def _spans(
+    model: nn.Module, blocks: tuple[Block, ...], pairs: Sequence[tuple[int, int]]
+) -> list[tuple[str, list[str], list[Path]]] | None:
+    """Runs of children of one sequence, and the paths within each; `None` where not all paths are like that."""
+    spans: list[tuple[int, int, list[tuple[int, int]]]] = []
+    places = [_place(model, block) for block in blocks]
+    parents = {place[0] for place in places if place}
+    if None in places or len(parents) != 1:
+        return None
+    (parent,) = parents
+    keys = [key for key, _ in model.get_submodule(parent).named_children()]
+    first, last = (
+        [keys.index(place[1]) for place in places if place],
+        [keys.index(place[2]) for place in places if place],
+    )
+    if any(one >= other for one, other in zip(last, first[1:], strict=False)):
+        return None
+    for a, b in sorted(pairs):
+        if spans and spans[-1][1] > a:  # they overlap: one module for both
+            spans[-1] = (spans[-1][0], max(spans[-1][1], b), [*spans[-1][2], (a, b)])
+        else:
+            spans.append((a, b, [(a, b)]))
+    return [
+        (
+            parent,
+            keys[last[start] + 1 : last[end] + 1],
+            [(INPUT if a == start else keys[last[a]], keys[last[b]]) for a, b in paths],
+        )
+        for start, end, paths in spans
+    ]
+
+
+def _place(model: nn.Module, block: Block) -> tuple[str, str, str] | None:
+    """The sequence that a block is a part of, and its first and last child there."""
+    parents = {name.rpartition(".")[0] for name in block}
+    if len(parents) != 1:
+        return None
+    (parent,) = parents
+    while type(model.get_submodule(parent)) is nn.Sequential:
+        children = [name.rpartition(".")[2] for name in block]
+        keys = [key for key, _ in model.get_submodule(parent).named_children()]
+        whole = keys[0] == children[0] and keys[-1] == children[-1]
+        above, _, _ = parent.rpartition(".")
+        if parent and whole and type(model.get_submodule(above)) is nn.Sequential:  # the block is all of its sequence
+            block, parent = (parent,), above
+            continue
+        return parent, children[0], children[-1]
+    return None
+
+
+def _renamed(name: str, within: Mapping[str, str]) -> str:
+    for old, new in within.items():
+        if name == old or name.startswith(f"{old}."):
+            return new + name.removeprefix(old)
+    return name
+
+
+def _wired(model: nn.Module, start: str, end: str) -> nn.Module:
+    wire = Wire()
+    changes = {start: lambda block: Then(block, Put(wire)), end: lambda block: Then(block, Add(wire))}
+    return replaced(model, changes)

@@ -1,0 +1,111 @@
+"""Findings and tables as HTML with the flow plot: fragments for notebooks, and pages. No script, nothing fetched."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from unvanish.core.finding import Finding
+from unvanish.core.table import Array, Table
+from unvanish.render.templates import rendered
+from unvanish.render.text import COLUMNS, DECADES, evidence, listed, rows
+
+GREY = "#888"  # reads on white and on black
+STYLES = {"forward: what tells inputs apart": "#2f7ebc", "backward: ‖∂loss/∂z‖": "#b3400f"}
+
+
+def fragment(
+    last_word: str, findings: Sequence[Finding], table: Table, notes: Sequence[str] = (), *, failing: bool
+) -> str:
+    """A diagnosis: its last word, its findings, the flow over depth and the table of the layers."""
+    return rendered(
+        "unvanish.render",
+        "diagnosis.html",
+        last_word=last_word,
+        failing=failing,
+        findings=findings,
+        layers=table.layers,
+        notes=notes,
+        columns=COLUMNS,
+        rows=list(zip(rows(table), _widths(table.row("backward_norm")), strict=True)),
+        named={layer for finding in findings for layer in finding.layers},
+        plot=Markup(flow_plot(table)) if len(table) > 1 else "",
+        listed=listed,
+        evidence=evidence,
+    )
+
+
+def record_fragment(title: str, curve: Mapping[str, Sequence[float]], table: Table) -> str:
+    """A run: its last epochs, and what was measured at the end."""
+    columns = [name for name in curve if name != "seconds"]
+    ends = list(zip(*(curve[name][-5:] for name in columns), strict=True))
+    return rendered(
+        "unvanish.render",
+        "record.html",
+        title=title,
+        columns=columns,
+        rows=[[f"{value:.4g}" for value in row] for row in ends],
+        plot=Markup(flow_plot(table)) if len(table) > 1 and table.steps else "",
+    )
+
+
+def page(title: str, content: str) -> str:
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{Markup.escape(title)}</title>'
+        "<style>body { margin: 0 auto; padding: 1.5rem 1.25rem; max-width: 70rem; }</style></head>\n<body>"
+        f"{content}</body></html>\n"
+    )
+
+
+def flow_plot(table: Table) -> str:
+    """Both signals over depth, each relative to its largest, as SVG."""
+    import altair as alt
+    import vl_convert
+
+    signals = dict(zip(STYLES, (table.row("spread"), table.row("backward_norm")), strict=True))
+    values = [
+        {"layer": index + 1, "name": table.layers[index], "signal": name, "share": share}
+        for name, signal_L in signals.items()
+        for index, share in enumerate(_shares(signal_L))
+        if math.isfinite(share)
+    ]
+    chart = (
+        alt.Chart(alt.Data(values=values))
+        .mark_line(point=len(table) < 60, strokeWidth=1.8)
+        .encode(
+            x=alt.X("layer:Q", title="layer, from the input to the loss", axis=alt.Axis(grid=False, tickMinStep=1)),
+            y=alt.Y("share:Q", title="share of the largest (log)", scale=alt.Scale(type="log")),
+            color=alt.Color(
+                "signal:N",
+                title=None,
+                scale=alt.Scale(domain=list(STYLES), range=list(STYLES.values())),
+                legend=alt.Legend(orient="top"),
+            ),
+        )
+        .properties(width=640, height=220)
+        .configure(background="transparent")
+        .configure_axis(
+            labelColor=GREY, titleColor=GREY, gridColor=GREY, gridOpacity=0.25, domainColor=GREY, tickColor=GREY
+        )
+        .configure_legend(labelColor=GREY)
+        .configure_view(stroke=None)
+    )
+    return vl_convert.vegalite_to_svg(chart.to_dict())
+
+
+def _shares(signal_L: Array) -> Array:
+    """Relative to the largest; what is 0 has no place on a log scale and becomes NaN."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares_L = signal_L / signal_L[np.isfinite(signal_L)].max(initial=0.0)
+    return np.where(np.isfinite(shares_L) & (shares_L > 0), shares_L, np.nan)
+
+
+def _widths(signal_L: Array) -> list[int]:
+    """Bars in percent, on the log scale of the text's bars."""
+    return [
+        0 if math.isnan(share) else round(100 * max(0.0, 1 + math.log10(share) / DECADES))
+        for share in _shares(signal_L)
+    ]

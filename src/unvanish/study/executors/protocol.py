@@ -1,0 +1,45 @@
+"""Where trainings run, as the scheduler sees it: places that take jobs and send messages back."""
+
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
+
+
+class Place(Protocol):
+    """Takes one job at a time. Hashable."""
+
+    def give(self, job: bytes) -> None: ...
+
+    def finish_soon(self) -> None:
+        """No more jobs: it ends after the present epoch."""
+        ...
+
+    def dismiss(self) -> None:
+        """End at once: it has no job."""
+        ...
+
+
+class Executor(Protocol):
+    """Used as a context; at its end no place is left."""
+
+    places: int
+    workers: list[Any]
+
+    def spawn(self) -> Any:
+        """One more place, for one that is gone."""
+        ...
+
+    def reap(self, worker: Any) -> str:
+        """Let go of a place that has ended, and say how it ended."""
+        ...
+
+    def ready(self, timeout: float | None) -> list[Any]:
+        """Wait until some have sent something or have ended, or for so many seconds."""
+        ...
+
+    def messages(self, ready: list[Any]) -> Iterator[tuple[Any, bytes | None]]:
+        """What these have sent, each one message; `None` where it has ended."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...

@@ -1,0 +1,80 @@
+"""The published study as recipes: the baseline, and what each method adds to it."""
+
+from typing import Any
+
+from unvanish.core.errors import RecipeError, did_you_mean
+from unvanish.core.optimizer import Optimizer
+from unvanish.core.recipe import Recipe
+from unvanish.core.remedy import Remedy
+from unvanish.models.mlp import MLP
+from unvanish.remedies import (
+    BetterActivation,
+    BetterOptimizer,
+    NormalizeInside,
+    SkipConnection,
+    TrainSomeLayers,
+    WeightIncreasing,
+)
+
+PUBLISHED_EPOCHS, PUBLISHED_SEED = 300, 42
+
+METHODS: dict[str, tuple[str, tuple[Remedy, ...]]] = {
+    "baseline": ("no remedy", ()),
+    "1a": ("weight increasing", (WeightIncreasing(1.0),)),
+    "1b": ("weight increasing", (WeightIncreasing(10.0),)),
+    "2": ("better activation", (BetterActivation("ReLU"),)),
+    "3": ("better optimizer", (BetterOptimizer("Adam", 0.001),)),
+    "4a": ("normalize inside network", (NormalizeInside("batch-norm"),)),
+    "4a-affine": ("normalize inside network", (NormalizeInside("batch-norm", learned=True),)),
+    "4b": ("normalize inside network", (NormalizeInside("standardize"),)),
+    "5": ("skip connection", (SkipConnection(((1, 3), (4, 7))),)),
+    "6": ("train some layers", (TrainSomeLayers((2, 2, 2, 1)),)),
+}
+
+
+def baseline(
+    *,
+    hidden: tuple[int, ...] = (128,) * 7,
+    activation: str = "Sigmoid",
+    activation_options: dict[str, Any] | None = None,
+    init_std: float | None = 0.05,
+    optimizer: Optimizer = Optimizer("SGD", 0.01),  # noqa: B008  (frozen)
+    **others: Any,
+) -> Recipe:
+    """The published baseline, or with other numbers: 7 × 128 sigmoid, N(0, 0.05²), SGD 0.01, which never learns.
+
+    `others` are the fields of `Recipe`: epochs, batch, seed, samples, …
+
+    >>> str(baseline().network)
+    '7 x 128 sigmoid'
+    """
+    network = MLP(hidden=hidden, activation=activation, options=activation_options or {})
+    return Recipe(network=network, init_std=init_std, optimizer=optimizer, **others)
+
+
+def method(name: str, **others: Any) -> Recipe:
+    """The recipe of a published method by its id (`METHODS`)."""
+    if name not in METHODS:
+        guess = did_you_mean(name, METHODS) or f"; there are {', '.join(METHODS)}"
+        raise RecipeError(f"no method is called '{name}'{guess}")
+    return baseline(**others).with_remedies(*METHODS[name][1])
+
+
+def label(recipe: Recipe) -> str:
+    """The id of the method that this recipe is, at any length and seed, or else what it is made of.
+
+    Another batch, or fewer images, is named behind it.
+
+    >>> label(method("4a", epochs=3, seed=7))
+    '4a'
+    """
+    plain = baseline()
+    less = "" if recipe.samples is None else f", {recipe.samples} images"
+    less += "" if recipe.batch == plain.batch else f", batch {recipe.batch}"
+    if (recipe.network, recipe.init_std, recipe.optimizer) == (plain.network, plain.init_std, plain.optimizer):
+        for name, (_, remedies) in METHODS.items():
+            if remedies == recipe.remedies:
+                return name + less
+    optimizer = f"{recipe.optimizer.name} {recipe.optimizer.lr:g}"
+    init = "default init" if recipe.init_std is None else f"N(0, {recipe.init_std:g}²)"
+    return " + ".join([f"{recipe.network}, {init}, {optimizer}", *map(str, recipe.remedies)]) + less

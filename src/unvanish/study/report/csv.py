@@ -1,0 +1,61 @@
+"""The curves, or the gradient flow of every layer, as CSV."""
+
+import csv
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from unvanish.core.curve import CURVE_COLUMNS
+from unvanish.core.errors import StoreError
+from unvanish.measure.quantities import ALL
+from unvanish.store.record import Record
+from unvanish.study.methods import label
+from unvanish.study.report.results import recipe_of
+
+
+def write_csv(records: Iterable[Record], to: Path, *, layers: bool = False) -> None:
+    """One row an epoch, or with `layers` one row an epoch and layer. `-` is standard output; NaN is empty."""
+    with _opened(to) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for number, record in enumerate(records):
+            columns, rows = _flow_rows(record) if layers else _curve_rows(record)
+            if number == 0:
+                writer.writerow(["method", "seed", *columns])
+            name, seed = label(recipe_of(record)), recipe_of(record).seed
+            writer.writerows([name, seed, *map(_cell, row)] for row in rows)
+
+
+def _curve_rows(record: Record) -> tuple[tuple[str, ...], Iterator[tuple]]:
+    return CURVE_COLUMNS, (tuple(getattr(row, column) for column in CURVE_COLUMNS) for row in record.epochs)
+
+
+def _flow_rows(record: Record) -> tuple[tuple[str, ...], Iterator[tuple]]:
+    """Epoch 0 is the start of a stage, before its first step."""
+    table = record.table
+    columns = ("stage", "epoch", "layer", *(quantity.name for quantity in ALL))
+    values = [table.values.get(quantity.name) for quantity in ALL]
+    rows = (
+        (*step, layer, *(math.nan if one is None else one[s, index] for one in values))
+        for s, step in enumerate(table.steps)
+        for index, layer in enumerate(table.layers)
+    )
+    return columns, rows
+
+
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+@contextmanager
+def _opened(to: Path) -> Iterator[TextIO]:
+    if str(to) == "-":
+        yield sys.stdout
+        return
+    try:
+        with to.open("w", newline="") as file:
+            yield file
+    except OSError as error:
+        raise StoreError(f"{to} cannot be written ({error.strerror})") from error

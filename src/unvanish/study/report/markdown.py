@@ -1,0 +1,44 @@
+"""The tables of the report as Markdown, for documents that keep them: `unvanish report --to results.md`."""
+
+from collections.abc import Iterable, Sequence
+
+from unvanish.study.report.published import comparisons
+from unvanish.study.report.results import COLUMNS, Group, different_environments, headline, table
+
+
+def markdown(groups: Sequence[Group]) -> str:
+    """Results, ours beside the published numbers, and where they were measured."""
+    parts = [headline(groups), _table(COLUMNS, table(groups))]
+    if compared := comparisons(list(groups)):
+        parts += ["Ours beside the published numbers:", _table(*_comparison_rows(compared))]
+    seconds = sum(group.seconds for group in groups)
+    epochs = sum(record.outcome.epochs for group in groups for record in group.records)
+    parts.append(f"{epochs:,} epochs in {seconds:,.0f} process-seconds of training. Measured on:")
+    parts += [_table(("", ""), facts.items()) for facts in different_environments(groups)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _comparison_rows(compared: Sequence) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    columns = (
+        "method",
+        "training",
+        "epoch",
+        "",
+        "train loss",
+        "train acc",
+        "val loss",
+        "val acc",
+        "largest difference",
+    )
+    rows = []
+    for c in compared:
+        at = (c.method, str(c.stage), str(c.epoch))
+        rows.append((*at, "published", *(f"{value:.4f}" for value in c.published), ""))
+        difference = "0" if c.difference == 0 else f"{c.difference:.4f}"
+        rows.append((*at, "ours", *(f"{value:.4f}" for value in c.ours), difference))
+    return columns, rows
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

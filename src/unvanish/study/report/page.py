@@ -1,0 +1,91 @@
+"""The report: one HTML file that works offline, with nothing fetched from anywhere."""
+
+import re
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import vl_convert
+from markupsafe import Markup, escape
+
+from unvanish.diagnosis.recorded import diagnose_run
+from unvanish.render.templates import rendered
+from unvanish.study.report.published import comparisons
+from unvanish.study.report.results import (
+    COLUMNS,
+    Group,
+    as_factor,
+    attenuation,
+    different_environments,
+    headline,
+    recipe_of,
+    table,
+)
+
+
+def page(groups: Sequence[Group], figures: dict[str, alt.Chart]) -> str:
+    """The report as HTML."""
+    return rendered(
+        "unvanish.study.report",
+        "report.html",
+        columns=COLUMNS,
+        rows=table(groups),
+        seeds=sorted({recipe_of(record).seed for group in groups for record in group.records}),
+        epochs=sorted({group.recipe.epochs for group in groups}),
+        headline=headline(groups),
+        specs={name: _without_schema_noise(chart.to_dict()) for name, chart in figures.items()},
+        maps=[name for name in figures if name.startswith("gradient-")],
+        comparisons=comparisons(list(groups)),
+        environments=different_environments(groups),
+        reasons=_reasons(groups),
+        diagnoses=[(group.name, diagnose_run(group.first)) for group in groups],
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        vega=Markup(_vega()),
+    )
+
+
+def _reasons(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Why the remedies work and where they fail, once for the methods that share them."""
+    shared: dict[tuple[type, ...], list[Group]] = {}
+    for group in groups:
+        shared.setdefault(tuple(type(remedy) for remedy in group.recipe.remedies), []).append(group)
+    return [
+        {
+            "title": members[0].title,
+            "methods": [_facts(group) for group in members],
+            "paragraphs": [
+                (text.startswith("    "), _with_code(text.strip()))
+                for remedy in remedies
+                for text in remedy.reason().split("\n\n")
+            ],
+        }
+        for remedies, members in shared.items()
+    ]
+
+
+def _facts(group: Group) -> dict[str, str]:
+    trained = sum(record.outcome.epochs for record in group.records)
+    start, end = (as_factor(attenuation(group.first, step)) for step in (0, -1))
+    last = group.last.format(4) if group.last else "–"
+    return {
+        "name": group.name,
+        "text": f"{group.changes} · backward signal {start} at start, {end} at the end · last accuracy {last} · "
+        f"{trained} epochs in {group.seconds:.0f} s",
+    }
+
+
+def _with_code(text: str) -> Markup:
+    """Escaped, and what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _without_schema_noise(spec: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key != "usermeta"}
+
+
+def _vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, so that no browser has to fetch them."""
+    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    bundle = vl_convert.javascript_bundle(vl_version=version)  # pyright: ignore[reportCallIssue]  (it is optional)
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")

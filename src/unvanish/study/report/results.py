@@ -1,0 +1,206 @@
+"""What the runs came to: one line a method, over its seeds."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unvanish.core.recipe import Recipe
+from unvanish.core.table import Array
+from unvanish.store.record import Record
+from unvanish.study.methods import METHODS, label
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds, with the sample standard deviation where there are at least two."""
+
+    mean: float
+    std: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> "Spread | None":
+        """`None` where a seed has no such value: a mean over the others would be biased."""
+        numbers = list(values)
+        known = [value for value in numbers if value is not None]
+        if not known or len(known) < len(numbers):
+            return None
+        return cls(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+
+    def format(self, digits: int) -> str:
+        text = f"{self.mean:.{digits}f}"
+        return text if self.std is None else f"{text} ± {self.std:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one method at one length, a seed each."""
+
+    name: str
+    records: tuple[Record, ...]
+
+    @property
+    def first(self) -> Record:
+        return self.records[0]
+
+    @property
+    def recipe(self) -> Recipe:
+        return recipe_of(self.first)
+
+    @property
+    def title(self) -> str:
+        return METHODS[label(self.recipe)][0] if label(self.recipe) in METHODS else "recipe of your own"
+
+    @property
+    def changes(self) -> str:
+        return str(self.recipe) if self.recipe.remedies else "nothing"
+
+    @property
+    def state(self) -> str:
+        states = [record.outcome.state for record in self.records]
+        return states[0] if len(set(states)) == 1 else ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
+
+    @property
+    def last(self) -> Spread | None:
+        return Spread.of(record.outcome.last_val_acc for record in self.records)
+
+    @property
+    def best(self) -> Spread | None:
+        return Spread.of(record.outcome.best_val_acc for record in self.records)
+
+    @property
+    def to_70(self) -> Spread | None:
+        return Spread.of(record.outcome.seconds_to_70 for record in self.records)
+
+    @property
+    def seconds(self) -> float:
+        return sum(record.outcome.seconds for record in self.records)
+
+
+def grouped(records: Iterable[Record]) -> list[Group]:
+    """The runs that differ in their seed only, together: in the published order, then recipes of one's own.
+
+    Lengths are named only where they differ, and what else tells two groups apart where their names are the same.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        if record.recipe is not None:
+            groups.setdefault(record.recipe.but(seed=0).digest(), []).append(record)
+    several = len({recipe_of(members[0]).epochs for members in groups.values()}) > 1
+    order = list(METHODS)
+
+    def place(members: list[Record]) -> tuple[int, str, int, str]:
+        recipe = recipe_of(members[0])
+        name = label(recipe)
+        return order.index(name) if name in order else len(order), name, recipe.epochs, recipe.but(seed=0).digest()
+
+    sorted_groups = sorted(groups.values(), key=place)
+    names = [_name(recipe_of(members[0]), several) for members in sorted_groups]
+    return [
+        Group(
+            f"{name} ({recipe_of(members[0]).but(seed=0).digest()[:6]})" if names.count(name) > 1 else name,
+            tuple(sorted(members, key=lambda record: recipe_of(record).seed)),
+        )
+        for name, members in zip(names, sorted_groups, strict=True)
+    ]
+
+
+def _name(recipe: Recipe, several: bool) -> str:
+    return f"{label(recipe)}, {recipe.epochs} epoch{'s' * (recipe.epochs > 1)}" if several else label(recipe)
+
+
+def recipe_of(record: Record) -> Recipe:
+    assert record.recipe is not None, "a report is of recipes"
+    return record.recipe
+
+
+def hidden(record: Record, quantity: str) -> Array:
+    """A quantity's values at the hidden layers, [S, L−1]: the output layer is the last."""
+    values = record.table.values.get(quantity)
+    return np.empty((0, 0)) if values is None else values[:, :-1]
+
+
+def attenuation(record: Record, step: int) -> float | None:
+    """Backward signal at the first hidden layer over that at the last one there, at a measured step.
+
+    Step 0 is the initialisation, −1 the end. `None` where fewer than two layers have one.
+    """
+    signal = hidden(record, "backward_rms")
+    if not len(signal):
+        return None
+    there = signal[step][np.isfinite(signal[step])]
+    if len(there) < 2 or there[-1] == 0:
+        return None
+    return float(there[0] / there[-1])
+
+
+def as_factor(value: float | None) -> str:
+    """How an attenuation reads best.
+
+    >>> as_factor(1 / 118_000), as_factor(1.25), as_factor(0.0), as_factor(None)
+    ('1/118,000', '× 1.2', '0', '–')
+    """
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    if value >= 0.95:
+        return f"× {value:,.1f}" if value < 100 else f"× {float(f'{value:.3g}'):,.0f}"
+    inverse = 1 / value
+    return f"1/{inverse:.1f}" if inverse < 10 else f"1/{float(f'{inverse:.3g}'):,.0f}"
+
+
+COLUMNS = (
+    "method",
+    "what it changes",
+    "val acc, last",
+    "best",
+    "s to 70 %",
+    "signal at start",
+    "at the end",
+    "state",
+)
+
+
+def table(groups: Sequence[Group]) -> list[tuple[str, ...]]:
+    """The results, as text by `COLUMNS`."""
+    rows = []
+    for group in groups:
+        rows.append(
+            (
+                group.name,
+                f"{group.title}: {group.changes}" if group.recipe.remedies else "nothing",
+                group.last.format(4) if group.last else "–",
+                group.best.format(4) if group.best else "–",
+                group.to_70.format(0) if group.to_70 else "–",
+                as_factor(attenuation(group.first, 0)),
+                as_factor(attenuation(group.first, -1)),
+                group.state,
+            )
+        )
+    return rows
+
+
+def headline(groups: Sequence[Group]) -> str:
+    """What the baseline's gradient does, measured; or that of the first method where there is no baseline."""
+    for group in groups:
+        factor = attenuation(group.first, 0)
+        if factor is not None:
+            layers = group.recipe.network
+            return (
+                f"Before its first step, the {group.name} network ({layers}) passes {as_factor(factor)} "
+                f"of the backward signal at its last hidden layer on to its first."
+            )
+    return ""
+
+
+def different_environments(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Where the runs were trained, each machine and set of versions once."""
+    different: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        for record in group.records:
+            different.setdefault(str(record.environment), record.environment)
+    return list(different.values())

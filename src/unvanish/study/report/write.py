@@ -1,0 +1,36 @@
+"""Where a report goes: HTML, or the tables alone as Markdown, by the name of the file."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unvanish.core.errors import StoreError
+from unvanish.store.files import write_whole
+from unvanish.study.report.results import Group
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+def check_writable(path: Path) -> None:
+    """Raise `StoreError` where no file can be made in the path's folder, which is made if need be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written ({error.strerror}); name another file") from error
+
+
+def write_report(groups: Sequence[Group], path: Path, figures: "dict[str, alt.Chart] | None" = None) -> None:
+    """Write the report of these runs. Every text in the page is escaped, whatever a recipe says."""
+    from unvanish.study.report.figures import all_figures  # Altair is not needed before there is something to draw
+    from unvanish.study.report.markdown import markdown
+    from unvanish.study.report.page import page
+
+    content = markdown(groups) if path.suffix == ".md" else page(groups, figures or all_figures(groups))
+    try:
+        write_whole(path, content.encode())
+    except OSError as error:
+        raise StoreError(f"the report cannot be written to {path} ({error.strerror}); name another file") from error

@@ -1,0 +1,282 @@
+"""Train many recipes: what is trained next, by an executor's places; this process alone writes.
+
+The runs with the most work left go first. Towards the end, when there are more runs than places but not
+two for each, a place trains only a part of one and then takes the one with the most left again: so the
+last runs end together, and no core waits for another (McNaughton 1959: with preemption, `p` machines need
+no longer than the longest job or a `p`-th of all the work).
+
+A worker that dies is replaced, and its recipe goes on from the last checkpoint. Ctrl-C lets the workers
+finish their epoch, keeps it, and then ends.
+"""
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from unvanish.core.curve import Epoch
+from unvanish.core.recipe import Recipe
+from unvanish.core.serialisation import pack, unpack
+from unvanish.store.chunk import Chunk
+from unvanish.store.events import Event
+from unvanish.store.protocol import ENDED, Header, RunStore, Start
+from unvanish.study.executors.protocol import Executor, Place
+from unvanish.study.training import MEASURE_EVERY, header, shape_of_recipe
+
+GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
+TOGETHER = 256  # runs of one shape on a GPU: more gained nothing on an H100 (docs/performance.md)
+TRIES = 3  # deaths of a worker over one recipe without any progress in between
+NOTE_WITHIN_S = 1.0  # events reach the store within this time
+
+Listener = Callable[[Event], None]
+
+
+def train_all(
+    recipes: Sequence[Recipe],
+    store: RunStore,
+    *,
+    executor: Executor,
+    device: torch.device,
+    fresh: bool = False,
+    measure_every: int = MEASURE_EVERY,
+    together: int | None = None,
+    listen: Listener = lambda event: None,
+) -> None:
+    """Bring every recipe to its end in the store. Events come as they happen, in this process and in the store.
+
+    Up to `together` runs of one shape are trained as one ensemble: by default many on a GPU, one on a CPU.
+    Raises `StoreError` where something cannot be kept, and lets `KeyboardInterrupt` through; both leave
+    a store from which the same call goes on.
+    """
+    stream = _Stream(store, listen)
+    most = together or (TOGETHER if device.type == "cuda" else 1)
+    waiting: list[_Run] = []
+    different = {recipe.digest(): recipe for recipe in recipes}
+    shapes = {digest: shape_of_recipe(recipe) if most > 1 else None for digest, recipe in different.items()}
+    ended = {run.digest for run in store.summaries() if run.outcome.state in ENDED} if most > 1 and not fresh else set()
+    alike = Counter(shape for digest, shape in shapes.items() if digest not in ended)
+    for digest, recipe in different.items():
+        shape = shapes[digest]
+        about = header(recipe, device, measure_every, ensemble=shape is not None and alike[shape] > 1)
+        start = store.begin(recipe, about)
+        if start.ended and not fresh:
+            stream.tell(Event("known", digest))
+        else:
+            done = 0 if fresh else start.epochs
+            waiting.append(_Run(recipe, digest, about, shape, sum(recipe.stage_epochs()) - done, fresh=fresh))
+    with executor:
+        scheduler = _Scheduler(waiting, store, executor, device, most, stream)
+        try:
+            scheduler.work()
+        except KeyboardInterrupt:
+            scheduler.stop()
+            raise
+        finally:
+            stream.flush()
+
+
+@dataclass
+class _Stream:
+    """Events, to the listener at once and to the store within a second."""
+
+    store: RunStore
+    listen: Listener
+
+    def __post_init__(self) -> None:
+        self.waiting: list[Event] = []
+        self.flushed_at = time.monotonic()
+
+    def tell(self, event: Event) -> None:
+        self.listen(event)
+        self.waiting.append(event)
+        if event.kind != "epoch" or time.monotonic() - self.flushed_at > NOTE_WITHIN_S:
+            self.flush()
+
+    def flush(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        self.store.note(waiting)
+        self.flushed_at = time.monotonic()
+
+
+@dataclass
+class _Run:
+    """A recipe on its way. `deaths` counts the workers that it cost since it last got on."""
+
+    recipe: Recipe
+    digest: str
+    about: Header
+    shape: str | None  # of its ensemble, if it may be in one
+    epochs_left: int
+    fresh: bool = False  # what the store has of it is forgotten when it is begun, not before
+    begun: bool = False
+    ended: bool = False
+    deaths: int = 0
+
+
+class _Scheduler:
+    """The runs that wait for a place, those that have one, and what comes back from them."""
+
+    def __init__(
+        self,
+        waiting: list[_Run],
+        store: RunStore,
+        executor: Executor,
+        device: torch.device,
+        most: int,
+        stream: _Stream,
+    ) -> None:
+        self.waiting, self.store, self.executor = waiting, store, executor
+        self.device, self.most, self.tell = device, most, stream.tell
+        self.at: dict[Place, list[_Run]] = {worker: [] for worker in executor.workers}  # one run each, or an ensemble
+        self.stopping = False
+        self.idle, self.stop_soon = False, False  # where Ctrl-C is concerned
+
+    def work(self) -> None:
+        with self._ctrl_c_between_messages():
+            for worker in list(self.executor.workers):
+                self._next(worker)
+            while self.executor.workers:
+                self._hear(timeout=None)
+
+    @contextmanager
+    def _ctrl_c_between_messages(self) -> Iterator[None]:
+        """Ctrl-C waits until a message is dealt with: half of one, or a chunk that is not kept yet, would be lost."""
+        before = signal.getsignal(signal.SIGINT)
+        ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
+        if ours:
+            signal.signal(signal.SIGINT, self._interrupted)
+        try:
+            yield
+        finally:
+            if ours:
+                signal.signal(signal.SIGINT, before)
+
+    def _interrupted(self, *_: object) -> None:
+        if self.idle:
+            raise KeyboardInterrupt
+        self.stop_soon = True
+
+    def stop(self) -> None:
+        """Let every worker finish its epoch, and keep it."""
+        self.stopping = True
+        self.tell(Event("stopping"))
+        for worker in self.executor.workers:
+            worker.finish_soon()
+        until = time.monotonic() + GRACE_S
+        while self.executor.workers and time.monotonic() < until:
+            self._hear(timeout=until - time.monotonic())
+
+    def _next(self, worker: Place) -> None:
+        """Give the worker the run with the most epochs left and those that go with it, all of them or a part."""
+        self.at[worker] = []
+        if self.stopping or not self.waiting:
+            worker.dismiss()
+            return
+        longest = max(self.waiting, key=lambda run: run.epochs_left)
+        begun = [(run, self._begin(run)) for run in self._alike(longest)]
+        _, first = begun[0]
+        # a run that was begun with another schedule of measurements goes on with that, and without the others
+        group = [(run, start) for run, start in begun if start.environment == first.environment]
+        runs = [run for run, _ in group]
+        self.waiting = [run for run in self.waiting if run not in runs]
+        unfinished = 1 + len(self.waiting) + sum(map(bool, self.at.values()))
+        tail = self.waiting and self.executor.places < unfinished < 2 * self.executor.places
+        part = max(1, longest.epochs_left // 4) if tail else None
+        self.at[worker] = runs
+        worker.give(_job(runs, [start for _, start in group], self.device, part))
+
+    def _alike(self, run: _Run) -> list[_Run]:
+        """The run, and the waiting ones that can be trained with it as one ensemble."""
+        others = [
+            other
+            for other in self.waiting
+            if other is not run and run.shape and (other.shape, other.epochs_left) == (run.shape, run.epochs_left)
+        ]
+        return [run, *others][: self.most]
+
+    def _begin(self, run: _Run) -> Start:
+        start = self.store.begin(run.recipe, run.about, fresh=run.fresh and not run.begun)
+        if not run.begun:
+            self.tell(Event("began", run.digest, {"epochs": start.epochs}))
+            run.begun = True
+        return start
+
+    def _hear(self, timeout: float | None) -> None:
+        if self.stop_soon and not self.stopping:
+            raise KeyboardInterrupt
+        self.idle = True
+        ready = self.executor.ready(timeout)
+        self.idle = False
+        for worker, message in self.executor.messages(ready):
+            if message is None:
+                self._gone(worker)
+            else:
+                self._take(worker, message)
+
+    def _take(self, worker: Place, message: bytes) -> None:
+        meta, _ = unpack(message)
+        match meta["about"]:
+            case "epoch":
+                self.tell(Event.epoch(self.at[worker][meta["run"]].digest, Epoch(**meta["epoch"])))
+            case "chunk":
+                self._keep(self.at[worker][meta["run"]], Chunk.unpack(message))
+            case "apart":  # they could not be trained together
+                for run in self.at[worker]:
+                    run.shape = None
+            case "free":  # they have ended, or it has trained the part that it was given
+                self.waiting += [run for run in self.at[worker] if not run.ended]
+                self._next(worker)
+                self._fill()
+
+    def _keep(self, run: _Run, chunk: Chunk) -> None:
+        self.store.add(run.digest, chunk)
+        run.deaths, run.ended = 0, chunk.state != "unfinished"
+        run.epochs_left -= len(chunk.rows)
+        if run.ended:
+            self.tell(Event("ended", run.digest, {"state": chunk.state, "error": chunk.error}))
+
+    def _gone(self, worker: Place) -> None:
+        reason = self.executor.reap(worker)
+        for run in self.at.pop(worker):
+            if not run.ended and not self.stopping:
+                self._lost(run, reason)
+        self._fill()
+
+    def _fill(self) -> None:
+        """A worker for each place as long as runs wait: one has died, or an ensemble has fallen apart."""
+        while self.waiting and not self.stopping and len(self.executor.workers) < self.executor.places:
+            worker = self.executor.spawn()
+            self._next(worker)
+
+    def _lost(self, run: _Run, reason: str) -> None:
+        """What becomes of a run whose worker has died."""
+        run.deaths += 1
+        run.shape = None  # so that it takes no others with it
+        if run.deaths < TRIES:
+            self.tell(Event("died", run.digest, {"reason": reason}))
+            self.waiting.append(run)
+            return
+        error = f"its worker died {TRIES} times without getting on ({reason})"
+        self.store.add(run.digest, Chunk("failed", error=error))
+        self.tell(Event("ended", run.digest, {"state": "failed", "error": error}))
+
+
+def _job(runs: list[_Run], starts: list[Start], device: torch.device, epochs: int | None) -> bytes:
+    """To train the runs together to their end, or for so many epochs."""
+    meta = {
+        "recipes": [run.recipe.model_dump(mode="json") for run in runs],
+        "device": str(device),
+        "measure_every": starts[0].environment["measure_every"],
+        "epochs": epochs,
+    }
+    tensors = {
+        str(index): torch.frombuffer(bytearray(start.checkpoint), dtype=torch.uint8)
+        for index, start in enumerate(starts)
+        if start.checkpoint
+    }
+    return pack(meta, tensors)

@@ -1,0 +1,140 @@
+"""From recipes to chunks: training as stores and workers see it."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from unvanish.core.curve import Epoch
+from unvanish.core.recipe import Recipe
+from unvanish.core.serialisation import pack
+from unvanish.core.table import Table
+from unvanish.data.fashion_mnist import FashionMNIST
+from unvanish.measure.schedule import every
+from unvanish.models import ALL as NETWORKS
+from unvanish.remedies import ALL as REMEDIES
+from unvanish.store.chunk import Chunk, chunk_of
+from unvanish.store.protocol import Header
+from unvanish.train.batches import Data
+from unvanish.train.checkpoint import Checkpoint
+from unvanish.train.ensemble import shape_of
+from unvanish.train.environment import environment
+from unvanish.train.group import Run
+from unvanish.train.images import ImageData
+from unvanish.train.leaves import leaf_sequence
+from unvanish.train.loop import Ended, EpochDone, train
+from unvanish.train.native.fast import has_fast_form
+from unvanish.train.step import OnStep
+
+__all__ = ["NETWORKS", "REMEDIES", "chunks", "header", "training"]  # a recipe can name any of these
+
+SAVE_WITHIN_S = 5.0  # no more work than this, or than one epoch, is ever at risk
+SAVING_SHARE = 20  # but saving, which takes long for a large ensemble, takes no more than a 20th of the time
+MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118, for a few per cent of the time
+
+
+@lru_cache(maxsize=4096)
+def _plan(recipe: Recipe) -> tuple[tuple[str, ...], bool, str | None]:
+    """The layers of a recipe of any seed, whether it has a fast step, and the shape of its ensemble."""
+    setup = recipe.uninitialised()
+    leaves = leaf_sequence(setup.model)
+    return setup.layers, leaves is not None and has_fast_form(leaves), shape_of(setup)
+
+
+def header(
+    recipe: Recipe, device: torch.device, measure_every: int = MEASURE_EVERY, *, ensemble: bool = False
+) -> Header:
+    """What a run is stored under besides its recipe."""
+    layers, fast, _ = _plan(recipe.but(seed=0))
+    step = "ensemble" if ensemble else "fast" if fast and device.type == "cpu" else "plain"
+    return Header(environment(device) | {"step": step, "measure_every": measure_every}, layers)
+
+
+def shape_of_recipe(recipe: Recipe) -> str | None:
+    """Equal for recipes that can be trained as one ensemble; `None` for one that has to be trained alone."""
+    shape = _plan(recipe.but(seed=0))[2]
+    return shape and repr((shape, recipe.epochs, recipe.batch, recipe.data, recipe.samples))
+
+
+def training(
+    recipe: Recipe,
+    data: FashionMNIST,
+    device: torch.device,
+    checkpoint: bytes | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    measure_every: int = MEASURE_EVERY,
+) -> Iterator[Epoch | Chunk]:
+    """Train a recipe: each epoch as it ends, and from time to time a chunk to be kept.
+
+    When `stop()` turns true, the training ends after the present epoch with a last chunk.
+    """
+    for _, item in training_together([recipe], data, device, [checkpoint], stop, measure_every):
+        yield item
+
+
+def training_together(
+    recipes: Sequence[Recipe],
+    data: FashionMNIST,
+    device: torch.device,
+    checkpoints: Sequence[bytes | None],
+    stop: Callable[[], bool] = lambda: False,
+    measure_every: int = MEASURE_EVERY,
+) -> Iterator[tuple[int, Epoch | Chunk]]:
+    """The same of recipes of one `shape_of_recipe`, trained as one ensemble: each item with its recipe's number."""
+    first = recipes[0]
+    runs = [
+        Run(
+            recipe.uninitialised(),
+            recipe.epochs,
+            recipe.seed,
+            Checkpoint.unpack(checkpoint) if checkpoint else None,
+        )
+        for recipe, checkpoint in zip(recipes, checkpoints, strict=True)
+    ]
+    here = FashionMNIST(data.train.first(first.samples).to(device), data.test.to(device))
+    images = ImageData(here, first.batch, (len(runs),) if len(runs) > 1 else ())
+    return chunks(runs, images, device, stop, measure_every)
+
+
+def chunks(
+    runs: Sequence[Run],
+    data: Data,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+    measure_every: int = MEASURE_EVERY,
+    *,
+    on_step: OnStep | None = None,
+    fast: bool = True,
+) -> Iterator[tuple[int, Epoch | Chunk]]:
+    """Train some runs of one kind: each epoch as it ends, and from time to time a chunk, with the run's number."""
+    rows: list[list[Epoch]] = [[] for _ in runs]
+    tables: list[list[Table]] = [[] for _ in runs]
+    saved_at, saving = time.monotonic(), 0.0
+
+    def taken(run: int, state: str, **rest: Any) -> Chunk:
+        chunk = chunk_of(state, rows[run], tables[run], **rest)
+        rows[run], tables[run] = [], []
+        return chunk
+
+    for happened in train(runs, data, schedule=every(measure_every), device=device, on_step=on_step, fast=fast):
+        epochs = [item for _, item in happened if isinstance(item, EpochDone)]
+        stopping = bool(epochs) and stop()
+        began = time.monotonic()
+        at_risk = began - saved_at + sum(item.row.seconds for item in epochs)  # with the next epoch, of all runs
+        due = stopping or at_risk > max(SAVE_WITHIN_S, SAVING_SHARE * saving)
+        for run, item in happened:
+            if isinstance(item, Ended):
+                yield run, taken(run, item.state, weights=pack({}, item.weights))
+                continue
+            rows[run].append(item.row)
+            tables[run] += item.measured
+            yield run, item.row
+            if due:
+                yield run, taken(run, "unfinished", checkpoint=item.checkpoint().pack())
+        if due:
+            saved_at = time.monotonic()
+            saving = saved_at - began
+        if stopping:
+            return
