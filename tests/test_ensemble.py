@@ -39,7 +39,7 @@ class Seen:
 
     def see(self, item: EpochDone | Ended) -> None:
         if isinstance(item, Ended):
-            self.end, self.weights = item.state, {name: value.clone() for name, value in item.weights.items()}
+            self.end, self.weights = item.state, {name: value.clone().cpu() for name, value in item.weights.items()}
         else:
             row = item.row
             self.rows.append((row.train_loss, row.train_acc, row.val_loss, row.val_acc))

@@ -5,7 +5,6 @@ Everything here is imported when it is first used, so that `import unvanish` cos
 
 import warnings
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,10 +91,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        try:
-            return version("unvanish")
-        except PackageNotFoundError:  # run from its sources, without being installed
-            return "unknown"
+        return import_module("unvanish.core.machine").own_version()
     if name == "Sick":
         warnings.warn("unvanish.Sick is called Failing now", DeprecationWarning, stacklevel=2)
         name = "Failing"

@@ -1,12 +1,21 @@
-"""What this process has of the machine: cores, and a folder for what is fetched or compiled."""
+"""What this process has of the machine: cores, the installed version, a folder for what is fetched or compiled."""
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
 def usable_cores() -> int:
     """The cores that this process may run on (a container's share, not the machine's)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def own_version() -> str:
+    """Of the installed package; "unknown" where it is run from its sources."""
+    try:
+        return version("unvanish")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def cache_folder(what: str) -> Path:

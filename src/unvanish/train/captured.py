@@ -108,7 +108,8 @@ class CapturedGradients:
             numbers: dict[Any, Tensor] = {}
             if measured:
                 row = graph.row()
-                self.seen, numbers = (replace(row, numbers={}), graph.layers()), row.numbers
+                layers = [Layer(layer.name, layer.weight) for layer in graph.layers()]  # without the graph's nodes
+                self.seen, numbers = (replace(row, numbers={}), layers), row.numbers
                 graph.forget()
             return loss, output.detach(), numbers, [parameter.grad for parameter in self.parameters]
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from unvanish.core.machine import usable_cores
+from unvanish.core.machine import own_version, usable_cores
 from unvanish.train.native.library import library
 
 
 def environment(device: torch.device) -> dict[str, Any]:
     """JSON-able facts about the process that trains."""
     return {
-        "unvanish": version("unvanish"),
+        "unvanish": own_version(),
         "torch": torch.__version__,
         "numpy": version("numpy"),
         "python": platform.python_version(),

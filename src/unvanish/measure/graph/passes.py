@@ -77,10 +77,11 @@ def observe(outputs: Iterable[Tensor], how: How, *, forward: bool = True) -> Pas
 def _listen(seen: Pass, name: str, number: int, call: Call, how: How) -> None:
     """Take the backward signal at the activation's input; where that is not this layer's alone, at the product."""
     earlier: list[Tensor] = []  # of a graph that is gone through twice, both gradients count together
+    leaf = call.leaf  # and not the call, whose node has this hook: a cycle would keep the graph until it is collected
 
     def take(gradients: Sequence[Tensor | None]) -> None:
         dz = gradients[0]
-        if dz is not None and _reaches(call.leaf):
+        if dz is not None and _reaches(leaf):
             whole = dz.detach() if not earlier else earlier.pop() + dz.detach()
             if _goes_on():
                 earlier.append(whole)

@@ -63,6 +63,7 @@ class GraphRecorder:
         self.missing: tuple[str, ...] = ()
         self._parameters = list(model.parameters())
         self._latest = -1
+        self.passes: list[Pass] = []
         self.forget()
 
     @property
@@ -116,7 +117,10 @@ class GraphRecorder:
         self._row, self._replayed = replace(row, step=self.steps), layers
 
     def forget(self) -> None:
-        self.passes: list[Pass] = []
+        for one in self.passes:
+            for layer in one.layers:
+                layer.calls.clear()  # their nodes have hooks that lead back to them
+        self.passes = []
         self._before: dict[nn.Parameter, Tensor] = {}
         self._row: Row | None = None
         self._replayed: Sequence[Layer] = ()
