@@ -251,17 +251,17 @@ def test_a_watch_measures_thoroughly_first_and_then_at_every_32nd_step() -> None
 def test_a_checkpoint_is_on_disk_before_the_row_that_names_it(tmp_path, monkeypatch) -> None:
     from sqlalchemy import event
 
-    from unvanish.store import store as store_module
+    from unvanish.store import files
 
     recipe = uv.baseline(hidden=(8,), samples=512, epochs=1)
     seen: list[str] = []
-    write = store_module.write_whole
+    write = files.write_whole
 
     def noted(path, content) -> None:
         write(path, content)
         seen.append(path.parent.name)
 
-    monkeypatch.setattr(store_module, "write_whole", noted)
+    monkeypatch.setattr(files, "write_whole", noted)
     opened = uv.Store._opened
 
     def listened(folder):

@@ -11,7 +11,7 @@ from torch.nn import functional
 import unvanish as uv
 from test_check import LOSS, deep_sigmoid, healthy, toy
 from unvanish.core.finding import SURE
-from unvanish.diagnosis import check as check_module
+from unvanish.diagnosis import examine as check_module
 from unvanish.diagnosis.checks import input_scale
 from unvanish.diagnosis.examination import Examination, Inputs, Standardised
 from unvanish.diagnosis.rules import rule

@@ -5,47 +5,7 @@ Everything here is imported when it is first used, so that `import unvanish` cos
 
 import warnings
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from unvanish.core.curve import Epoch, Outcome
-    from unvanish.core.errors import DataError, NothingToDo, RecipeError, StoreError, UnvanishError
-    from unvanish.core.finding import Finding, Prescription
-    from unvanish.core.init import Init
-    from unvanish.core.optimizer import Optimizer
-    from unvanish.core.recipe import Built, Network, Recipe
-    from unvanish.core.remedy import Remedy
-    from unvanish.core.setup import Setup, Stage
-    from unvanish.core.table import Table
-    from unvanish.core.values import validated
-    from unvanish.diagnosis.check import assert_healthy, check
-    from unvanish.diagnosis.diagnosis import Diagnosis, Failing
-    from unvanish.diagnosis.examination import Check, Examination
-    from unvanish.diagnosis.recorded import diagnose_run
-    from unvanish.diagnosis.watch import Watch, Writer, watch
-    from unvanish.integrations.lightning import LightningWatch
-    from unvanish.integrations.mlflow import MLflowWriter
-    from unvanish.integrations.tensorboard import TensorBoardWriter
-    from unvanish.integrations.transformers import TransformersWatch
-    from unvanish.integrations.wandb import WandbWriter
-    from unvanish.measure.quantity import Quantity, Signals
-    from unvanish.measure.series import Series
-    from unvanish.models.mlp import MLP
-    from unvanish.modules.replace import replaced
-    from unvanish.modules.residual import Residual
-    from unvanish.remedies import (
-        BetterActivation,
-        BetterOptimizer,
-        NormalizeInside,
-        SkipConnection,
-        TrainSomeLayers,
-        WeightIncreasing,
-    )
-    from unvanish.store.events import Event
-    from unvanish.store.record import Record
-    from unvanish.store.store import Store
-    from unvanish.study.methods import METHODS, baseline, method
-    from unvanish.study.run import run
+from typing import Any
 
 _HOMES = {
     "core.curve": ("Epoch", "Outcome"),
@@ -73,6 +33,14 @@ _HOMES = {
     "models.mlp": ("MLP",),
     "modules.replace": ("replaced",),
     "modules.residual": ("Residual",),
+    "remedies": (
+        "BetterActivation",
+        "BetterOptimizer",
+        "NormalizeInside",
+        "SkipConnection",
+        "TrainSomeLayers",
+        "WeightIncreasing",
+    ),
     "store.events": ("Event",),
     "store.record": ("Record",),
     "store.store": ("Store",),
@@ -87,6 +55,8 @@ _EXTRAS = {
     "WandbWriter": "wandb",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]  (the stub beside this file lists them)
 
 
 def __getattr__(name: str) -> Any:
@@ -115,60 +85,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*_HOME, "__version__", *(remedy.__name__ for remedy in import_module("unvanish.remedies").ALL)])
-
-
-__all__ = [
-    "METHODS",
-    "MLP",
-    "BetterActivation",
-    "BetterOptimizer",
-    "Built",
-    "Check",
-    "DataError",
-    "Diagnosis",
-    "Epoch",
-    "Event",
-    "Examination",
-    "Failing",
-    "Finding",
-    "Init",
-    "LightningWatch",
-    "MLflowWriter",
-    "Network",
-    "NormalizeInside",
-    "NothingToDo",
-    "Optimizer",
-    "Outcome",
-    "Prescription",
-    "Quantity",
-    "Recipe",
-    "RecipeError",
-    "Record",
-    "Remedy",
-    "Residual",
-    "Series",
-    "Setup",
-    "Signals",
-    "SkipConnection",
-    "Stage",
-    "Store",
-    "StoreError",
-    "Table",
-    "TensorBoardWriter",
-    "TrainSomeLayers",
-    "TransformersWatch",
-    "UnvanishError",
-    "WandbWriter",
-    "Watch",
-    "WeightIncreasing",
-    "Writer",
-    "assert_healthy",
-    "baseline",
-    "check",
-    "diagnose_run",
-    "method",
-    "replaced",
-    "run",
-    "validated",
-    "watch",
-]

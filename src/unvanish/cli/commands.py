@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unvanish.cli.diagnosis import commands
-from unvanish.cli.exit import FAILED, OK, exit_codes
+from unvanish.cli.diagnosis import commands as diagnosis_commands
+from unvanish.cli.exit import OK, exit_codes
+from unvanish.cli.options import DEFAULT_STORE, StoreOption, save_figures
+from unvanish.cli.reproduce import commands as reproduce_commands
 
 if TYPE_CHECKING:
     from unvanish.store.protocol import Summary
     from unvanish.store.record import Record
-
-DEFAULT_EPOCHS = 32
-DEFAULT_STORE = Path("unvanish-runs")
 
 app = typer.Typer(
     name="unvanish",
@@ -30,7 +29,6 @@ Or with [bold]unvanish check[/bold]: what is wrong with a network of your own.""
     epilog="Exit codes: 0 done · 1 a run failed, or a network is failing · 2 wrong usage · 130 interrupted.",
 )
 
-StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="The folder that keeps the runs.")]
 RunsArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="RUNS", help="Method ids, remedy names or the start of digests; default all."),
@@ -54,115 +52,13 @@ def options(
     pass
 
 
-app.add_typer(commands)
+app.add_typer(reproduce_commands)
+app.add_typer(diagnosis_commands)
 
 
 def main() -> None:
     """The entry point."""
     app(prog_name="unvanish")
-
-
-@app.command(
-    epilog="""Examples:
-
-unvanish reproduce · every method, under 5 minutes on 2 cores
-
-unvanish reproduce 1a 5 --epochs 10 · two methods, briefly
-
-unvanish reproduce skip-connection --seeds 1,2,3 · by remedy, three seeds
-
-unvanish reproduce --published · all 300 epochs (method 6: 900)"""
-)
-def reproduce(
-    methods: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="METHODS",
-            help="Ids (baseline 1a 1b 2 3 4a 4a-affine 4b 5 6) or remedy names (skip-connection, …); default all.",
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help=f"Length; method 6 scales with it. (default: {DEFAULT_EPOCHS})"),
-    ] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="The full protocol: 300 epochs, method 6: 900.")
-    ] = False,
-    seeds: Annotated[str, typer.Option(metavar="42,43,…", help="One run of each method for each seed.")] = "42",
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Worker processes, one thread each. (default: one a core)"),
-    ] = None,
-    store: StoreOption = DEFAULT_STORE,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.html", help="Where the report goes. (default: DIR/report.html)"),
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
-    measure_every: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step; begun runs keep theirs."),
-    ] = 10,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
-) -> None:
-    """Train the published methods on FashionMNIST, print the results, write the report.
-
-    Shows live progress on standard error; standard output ends with the report's path, alone.
-    Runs that the store has are not trained again. Interrupt it as you like: the same command goes on.
-    """
-    if published and epochs is not None:
-        raise typer.BadParameter("--published means 300 epochs; leave --epochs out", param_hint="--published")
-    from unvanish.core.machine import usable_cores
-    from unvanish.study.executors.pool import WorkerPool
-    from unvanish.study.names import methods_named, seeds_in
-
-    with exit_codes():
-        names, runs_of = methods_named(methods or []), seeds_in(seeds)  # a typing error is told before anything starts
-    # The workers start first: they take as long to import torch as this process does.
-    with exit_codes(), WorkerPool(jobs or usable_cores()) as pool:
-        from unvanish.cli.terminal import print_results, study_progress
-        from unvanish.study.methods import PUBLISHED_EPOCHS, method
-        from unvanish.train.process import device_named
-
-        where = device_named(device)
-
-        length = PUBLISHED_EPOCHS if published else epochs or DEFAULT_EPOCHS
-        recipes = [method(name, epochs=length, seed=seed) for name in names for seed in runs_of]
-
-        from unvanish.data.sources import locate
-        from unvanish.store.store import Store
-        from unvanish.study.report.results import grouped
-        from unvanish.study.report.write import check_writable, write_report
-        from unvanish.study.scheduler import train_all
-
-        path = report or store / "report.html"
-        locate()  # here, once, before any worker asks for it
-        with Store.writer(store) as kept:
-            for target in (path, *([figures / "accuracy.svg"] if figures else [])):
-                check_writable(target)  # now, not after hours of training
-            with study_progress(recipes, quiet=quiet) as progress:
-                train_all(
-                    recipes,
-                    kept,
-                    executor=pool,
-                    device=where,
-                    fresh=fresh,
-                    measure_every=measure_every,
-                    listen=progress.hear,
-                )
-            records = [kept.record(recipe.digest(), weights=False) for recipe in recipes]
-        groups = grouped(records)
-        if not quiet:
-            print_results(groups)
-        charts = _save_figures(groups, figures)
-        write_report(groups, path, charts)
-        typer.echo(path)
-        if any(record.outcome.state == "failed" for record in records):
-            raise typer.Exit(FAILED)
 
 
 @app.command(epilog="Example:  unvanish runs --store my-study")
@@ -241,7 +137,7 @@ def report(
 
         groups = grouped(_records(store, runs, epochs))
         path = to or store / "report.html"
-        write_report(groups, path, _save_figures(groups, figures))
+        write_report(groups, path, save_figures(groups, figures))
         typer.echo(path)
 
 
@@ -291,12 +187,3 @@ def _names(summary: "Summary") -> set[str]:
     if summary.recipe is None:
         return {summary.name or ""}
     return {label(summary.recipe), *(remedy.kind for remedy in summary.recipe.remedies)}
-
-
-def _save_figures(groups: list, folder: Path | None) -> dict:
-    from unvanish.study.report.figures import all_figures, save_figures
-
-    charts = all_figures(groups)
-    if folder is not None:
-        save_figures(charts, groups, folder)
-    return charts

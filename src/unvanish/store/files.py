@@ -2,9 +2,11 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from unvanish.core.errors import StoreError
+from unvanish.store.sentences import in_sentences
 
 FOLDERS = ("checkpoints", "weights")
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -58,3 +60,36 @@ def write_whole(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+class Files:
+    """The files of a store by name, in its folder or in memory."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._contents: dict[str, bytes] = {}  # in place of the folder, in memory
+
+    def write(self, name: str, content: bytes) -> None:
+        if self._folder is None:
+            self._contents[name] = content
+        else:
+            write_whole(self._folder / name, content)
+
+    def read(self, name: str) -> bytes:
+        with in_sentences(self._folder):
+            return self._contents[name] if self._folder is None else (self._folder / name).read_bytes()
+
+    def remove(self, name: str) -> None:
+        if self._folder is None:
+            self._contents.pop(name, None)
+        else:
+            (self._folder / name).unlink(missing_ok=True)
+
+    def perhaps_left_over(self) -> Iterator[tuple[str, str]]:
+        """Checkpoints and half-written files under names of ours, and the start of the digest of their run."""
+        assert self._folder is not None
+        for kind in FOLDERS:
+            for path in (self._folder / kind).glob("*"):
+                unnamed = kind == "checkpoints" or path.name.endswith(".part")
+                if unnamed and OURS.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                    yield f"{kind}/{path.name}", path.name[:16]

@@ -21,7 +21,7 @@ from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import unpack
 from unvanish.store.chunk import Chunk
 from unvanish.store.events import Event
-from unvanish.store.files import FOLDERS, OURS, checkpoint_name, refuse_foreign, weights_name, write_whole
+from unvanish.store.files import Files, checkpoint_name, refuse_foreign, weights_name
 from unvanish.store.protocol import ENDED, Header, Start, Summary
 from unvanish.store.reading import outcome_of, read_epochs, read_table, summary_of
 from unvanish.store.record import Record
@@ -48,8 +48,7 @@ class Store:
     """A `RunStore`. Use `writer(folder)`, `reader(folder)` or `in_memory()`."""
 
     def __init__(self, folder: Path | None, engine: Engine) -> None:
-        self._folder, self._engine = folder, engine
-        self._files: dict[str, bytes] = {}  # in place of the folder, in memory
+        self._folder, self._engine, self._files = folder, engine, Files(folder)
 
     def __repr__(self) -> str:
         return f"Store({str(self._folder) if self._folder else 'in memory'!r})"
@@ -89,6 +88,14 @@ class Store:
         store._check_version()
         store._remove_left_over()
         return store
+
+    def _remove_left_over(self) -> None:
+        """Checkpoints and half-written files of our runs that a killed writer left before it could name them."""
+        for name, digest in self._files.perhaps_left_over():
+            with self._reading() as connection:
+                row = connection.execute(select(runs).where(runs.c.digest.between(digest, f"{digest}g"))).first()
+            if row is not None and name != _checkpoint_of(row):
+                self._files.remove(name)
 
     @classmethod
     def reader(cls, folder: str | Path) -> Self:
@@ -136,7 +143,7 @@ class Store:
                 if row.state in ENDED:
                     return Start(ended=True, environment=begun_under)
                 if row.checkpoint_epoch is not None:
-                    return Start(False, begun_under, self._read_file(_checkpoint_of(row)), epochs=row.epochs)
+                    return Start(False, begun_under, self._files.read(_checkpoint_of(row)), epochs=row.epochs)
             connection.execute(delete(runs).where(runs.c.digest == digest))
             connection.execute(
                 insert(runs).values(
@@ -150,7 +157,9 @@ class Store:
                 )
             )
         if row is not None:
-            self._remove_files_of(row)
+            self._files.remove(weights_name(digest))
+            if row.checkpoint_epoch is not None:
+                self._files.remove(_checkpoint_of(row))
         return Start(ended=False, environment=header.environment)
 
     def add(self, digest: str, chunk: Chunk) -> None:
@@ -161,9 +170,9 @@ class Store:
             if chunk.checkpoint is not None:
                 last = chunk.rows[-1]
                 kept = checkpoint_name(digest, last.stage, last.epoch)
-                self._write_file(kept, chunk.checkpoint)
+                self._files.write(kept, chunk.checkpoint)
             if chunk.weights is not None:
-                self._write_file(weights_name(digest), chunk.weights)
+                self._files.write(weights_name(digest), chunk.weights)
         with self._writing() as connection:
             before = _run(connection, digest)
             assert before is not None, f"run {digest[:12]} was never begun"
@@ -183,7 +192,7 @@ class Store:
                 }
             connection.execute(update(runs).where(runs.c.digest == digest).values(**changed))
         if chunk.state != "failed" and before.checkpoint_epoch is not None and _checkpoint_of(before) != kept:
-            self._remove_file(_checkpoint_of(before))
+            self._files.remove(_checkpoint_of(before))
 
     def note(self, happened: Sequence[Event]) -> None:
         """Append to what has happened."""
@@ -213,7 +222,7 @@ class Store:
                 epochs=tuple(read_epochs(connection, digest)),
                 table=read_table(connection, row),
                 outcome=outcome_of(row),
-                weights=unpack(self._read_file(weights_name(digest)))[1] if weights and row.weights else None,
+                weights=unpack(self._files.read(weights_name(digest)))[1] if weights and row.weights else None,
             )
 
     def events(self, after: int = 0) -> list[Event]:
@@ -261,45 +270,6 @@ class Store:
                 f"{self._folder} has schema version {found}, this unvanish has {SCHEMA_VERSION}; "
                 "name another folder with --store"
             )
-
-    # Files
-
-    def _write_file(self, name: str, content: bytes) -> None:
-        if self._folder is None:
-            self._files[name] = content
-        else:
-            write_whole(self._folder / name, content)
-
-    def _read_file(self, name: str) -> bytes:
-        with in_sentences(self._folder):
-            return self._files[name] if self._folder is None else (self._folder / name).read_bytes()
-
-    def _remove_file(self, name: str) -> None:
-        if self._folder is None:
-            self._files.pop(name, None)
-        else:
-            (self._folder / name).unlink(missing_ok=True)
-
-    def _remove_files_of(self, row: Row) -> None:
-        self._remove_file(weights_name(row.digest))
-        if row.checkpoint_epoch is not None:
-            self._remove_file(_checkpoint_of(row))
-
-    def _remove_left_over(self) -> None:
-        """Checkpoints and half-written files of our runs that a killed writer left before it could name them."""
-        assert self._folder is not None
-        found = [path for kind in FOLDERS for path in (self._folder / kind).glob("*") if OURS.fullmatch(path.name)]
-        for path in found:
-            half = path.name.endswith(".part")
-            if not path.is_file() or path.is_symlink() or (path.parent.name == "weights" and not half):
-                continue
-            with self._reading() as connection:
-                rows = connection.execute(
-                    select(runs).where(runs.c.digest.between(path.name[:16], path.name[:16] + "g"))
-                )
-                row = rows.first()
-            if row is not None and (half or _checkpoint_of(row) != f"checkpoints/{path.name}"):
-                path.unlink()
 
 
 def _run(connection: Connection, digest: str) -> Row | None:

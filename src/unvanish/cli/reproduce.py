@@ -1,0 +1,131 @@
+"""`unvanish reproduce`: the published study."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unvanish.cli.exit import FAILED, exit_codes
+from unvanish.cli.options import DEFAULT_STORE, StoreOption, save_figures
+
+if TYPE_CHECKING:
+    import torch
+
+    from unvanish.core.recipe import Recipe
+    from unvanish.store.record import Record
+    from unvanish.study.executors.pool import WorkerPool
+
+DEFAULT_EPOCHS = 32
+
+commands = typer.Typer()
+
+
+@commands.command(
+    epilog="""Examples:
+
+unvanish reproduce · every method, under 5 minutes on 2 cores
+
+unvanish reproduce 1a 5 --epochs 10 · two methods, briefly
+
+unvanish reproduce skip-connection --seeds 1,2,3 · by remedy, three seeds
+
+unvanish reproduce --published · all 300 epochs (method 6: 900)"""
+)
+def reproduce(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="METHODS",
+            help="Ids (baseline 1a 1b 2 3 4a 4a-affine 4b 5 6) or remedy names (skip-connection, …); default all.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help=f"Length; method 6 scales with it. (default: {DEFAULT_EPOCHS})"),
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="The full protocol: 300 epochs, method 6: 900.")
+    ] = False,
+    seeds: Annotated[str, typer.Option(metavar="42,43,…", help="One run of each method for each seed.")] = "42",
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Worker processes, one thread each. (default: one a core)"),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Where the report goes. (default: DIR/report.html)"),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
+    measure_every: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step; begun runs keep theirs."),
+    ] = 10,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
+) -> None:
+    """Train the published methods on FashionMNIST, print the results, write the report.
+
+    Shows live progress on standard error; standard output ends with the report's path, alone.
+    Runs that the store has are not trained again. Interrupt it as you like: the same command goes on.
+    """
+    if published and epochs is not None:
+        raise typer.BadParameter("--published means 300 epochs; leave --epochs out", param_hint="--published")
+    from unvanish.core.machine import usable_cores
+    from unvanish.study.executors.pool import WorkerPool
+    from unvanish.study.names import methods_named, seeds_in
+
+    with exit_codes():
+        names, runs_of = methods_named(methods or []), seeds_in(seeds)  # a typing error is told before anything starts
+    # The workers start first: they take as long to import torch as this process does.
+    with exit_codes(), WorkerPool(jobs or usable_cores()) as pool:
+        from unvanish.cli.terminal import print_results
+        from unvanish.study.methods import PUBLISHED_EPOCHS, method
+        from unvanish.study.report.results import grouped
+        from unvanish.study.report.write import write_report
+        from unvanish.train.process import device_named
+
+        where = device_named(device)
+        length = PUBLISHED_EPOCHS if published else epochs or DEFAULT_EPOCHS
+        recipes = [method(name, epochs=length, seed=seed) for name in names for seed in runs_of]
+        path = report or store / "report.html"
+        targets = [path, *([figures / "accuracy.svg"] if figures else [])]
+        records = _trained(recipes, store, pool, where, targets, measure_every, fresh=fresh, quiet=quiet)
+        groups = grouped(records)
+        if not quiet:
+            print_results(groups)
+        write_report(groups, path, save_figures(groups, figures))
+        typer.echo(path)
+        if any(record.outcome.state == "failed" for record in records):
+            raise typer.Exit(FAILED)
+
+
+def _trained(
+    recipes: "list[Recipe]",
+    store: Path,
+    pool: "WorkerPool",
+    device: "torch.device",
+    targets: list[Path],
+    measure_every: int,
+    *,
+    fresh: bool,
+    quiet: bool,
+) -> "list[Record]":
+    """Train what the store does not have; its records. `targets` are the files that will be written in the end."""
+    from unvanish.cli.terminal import study_progress
+    from unvanish.data.sources import locate
+    from unvanish.store.store import Store
+    from unvanish.study.report.write import check_writable
+    from unvanish.study.scheduler import train_all
+
+    locate()  # here, once, before any worker asks for it
+    with Store.writer(store) as kept:
+        for target in targets:
+            check_writable(target)  # now, not after hours of training
+        options = {"device": device, "fresh": fresh, "measure_every": measure_every}
+        with study_progress(recipes, quiet=quiet) as progress:
+            train_all(recipes, kept, executor=pool, listen=progress.hear, **options)
+        return [kept.record(recipe.digest(), weights=False) for recipe in recipes]
