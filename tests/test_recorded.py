@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 import unvanish as uv
 from unvanish.cli.commands import app
+from unvanish.core.curve import Epoch, Outcome
+from unvanish.data.fashion_mnist import fashion_mnist, scaled
 from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.store.record import Record
 from unvanish.study.methods import method
@@ -44,3 +46,34 @@ def test_show_ends_with_the_verdict(tmp_path: Path) -> None:
     uv.run(recipe, store=tmp_path)
     out = CliRunner().invoke(app, ["show", recipe.digest()[:8], "--store", str(tmp_path)]).stdout
     assert "UV001 vanishing gradient" in out
+
+
+def test_a_recorded_run_and_a_check_tell_the_same_of_layers_of_different_widths() -> None:
+    """An RMS is no norm where widths differ."""
+    recipe = uv.baseline(hidden=(256, 16, 128, 8, 64, 32, 128), samples=1024, epochs=1)
+    recorded = diagnose_run(uv.run(recipe))
+    images = fashion_mnist().train
+    x, y = scaled(images.pixels_ND[:4608]), images.labels_N[:4608]
+    checked = uv.check(recipe.setup(), zip(x.split(512), y.split(512), strict=True))
+    both = [one.findings[0] for one in (recorded, checked)]
+    assert [one.kind for one in both] == ["vanishing", "vanishing"]
+    assert both[0].evidence["signal_left"] == pytest.approx(both[1].evidence["signal_left"], rel=0.1)
+    assert recorded.table.layers == checked.table.layers == recipe.setup().layers
+
+
+def test_what_was_reached_in_an_earlier_stage_is_no_learning() -> None:
+    """Method 6, whose first trainings learn and whose last ends at chance."""
+    recipe = method("6", epochs=3)
+    rows = tuple(
+        Epoch(stage, epoch, 2.3, 0.1, 2.3, 0.1 if stage == 7 else 0.6, 1.0)
+        for stage, count in enumerate(recipe.stage_epochs(), start=1)
+        for epoch in range(1, count + 1)
+    )
+    table = uv.run(method("6", epochs=1, samples=512)).table
+    record = Record(recipe, recipe.digest(), {}, rows, table, Outcome.of(rows, "finished"))
+    told = diagnose_run(record, -1)
+    assert told.learned is False
+    assert told.healthy is not True
+    assert "did not learn" in told.last_word()
+    assert "0.6000 was reached on the way" in told.last_word()
+    assert "copies" not in str(told)

@@ -79,6 +79,15 @@ def test_fewer_images_or_another_batch_are_no_seeds_of_the_same():
     assert [group.name for group in groups] == ["5", "5, 2048 images", "5, batch 64"]
 
 
+def test_another_optimizer_is_no_seed_of_the_same():
+    plain, momentum = uv.Optimizer("SGD", 0.1), uv.Optimizer("SGD", 0.1, {"momentum": 0.9})
+    recipes = [uv.baseline(epochs=2, optimizer=one) for one in (plain, momentum)]
+    groups = grouped([made_up("own", recipe=recipe) for recipe in recipes])
+    assert [len(group.records) for group in groups] == [1, 1]
+    assert len({group.name for group in groups}) == 2
+    assert "±" not in str(table(groups))
+
+
 def test_only_comparable_epochs_are_compared_with_the_published():
     found = comparisons(grouped([made_up("5"), made_up("6"), made_up("5", seed=1), made_up("3")]))
     assert [(c.method, c.stage, c.epoch) for c in found] == [("5", 1, 1), ("5", 1, 2), ("5", 1, 3)]

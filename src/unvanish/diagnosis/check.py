@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from unvanish.core.errors import UnvanishError
-from unvanish.core.setup import Loss
+from unvanish.core.setup import Loss, Setup
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examine import examine
 from unvanish.diagnosis.given import Optimizers, given
@@ -31,7 +31,7 @@ STEPS = 20
 
 
 def check(
-    model: nn.Module | Callable[[], Any] | Mapping[str, Any],
+    model: nn.Module | Setup | Callable[[], Any] | Mapping[str, Any],
     batches: Iterable[Any] | None = None,
     loss_fn: Loss | None = None,
     optimizer: Optimizers = None,
@@ -43,7 +43,7 @@ def check(
     """Diagnose a model from a few batches, without touching it.
 
     model      any `torch.nn.Module`; or a function without arguments that gives one, or a dict of model, batches,
-               loss_fn and optimizer
+               loss_fn and optimizer; or a `Setup`, whose layers are named as its blocks are
     batches    an iterable of (input, target), such as a `DataLoader`; its first nine are used, more if they are small.
                Up to half of them are trained on, the others are held back. Inputs may be tensors, tuples
                (`model(*input)`) or dicts (`model(**input)`)
@@ -76,7 +76,7 @@ def check(
         copy, own, its_loss = copied(inner, what.optimizer, what.loss_fn)
         if not copy.training:
             copy.train()
-        context = TrialContext(copy, own, taken, its_loss or what.loss_fn, steps)
+        context = TrialContext(copy, own, taken, its_loss or what.loss_fn, steps, blocks=what.blocks)
         try:
             examination, spent = examine(context)
         except UnvanishError:

@@ -20,7 +20,7 @@ from unvanish.diagnosis.trial.isolation import step_by_step
 from unvanish.diagnosis.trial.localise import cut_and_unused, first_non_finite
 from unvanish.diagnosis.trial.symmetry import alike
 from unvanish.diagnosis.trial.trial import Trial
-from unvanish.measure.graph.layers import names_of, tensors_in
+from unvanish.measure.graph.layers import tensors_in
 from unvanish.measure.graph.passes import How, Pass, observe, of_gradients
 from unvanish.measure.graph.recorder import Row, row_of, table_of
 from unvanish.measure.guard import Guard
@@ -39,7 +39,7 @@ FACTORS_BELOW_ROUNDING = (1e4, 1e8, 1e12)  # where a step is lost in the roundin
 
 def examine(context: TrialContext) -> tuple[Examination, int]:
     """The examination, and how many steps it took."""
-    model, names, guard = context.model, names_of(context.model), Guard(warn=False)
+    model, names, guard = context.model, context.names, Guard(warn=False)
     inputs = _inputs(context.batches)
     first = _loss_of(model, context.batches[0], context.loss)
     if not first.requires_grad:
@@ -167,7 +167,7 @@ def _is_relieved(context: TrialContext, examination: Examination, inputs: Inputs
     """Whether what is wrong with the signals is gone with inputs of a usual scale, measured anew."""
     flow = ("vanishing", "collapse", "exploding", "dead", "saturated")
     before = {one.kind for one in diagnose(replace(examination, learned=False), title="").findings if one.kind in flow}
-    table, _ = _measured(context.with_inputs(inputs), names_of(context.model), Guard(warn=False))
+    table, _ = _measured(context.with_inputs(inputs), context.names, Guard(warn=False))
     anew = replace(examination, table=table, stronger=None, learned=False)
     after = {one.kind for one in diagnose(anew, title="").findings if one.kind in flow}
     return bool(before) and not after

@@ -7,8 +7,9 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from unvanish.core.blocks import Block
 from unvanish.core.errors import RecipeError
-from unvanish.core.setup import Loss
+from unvanish.core.setup import Loss, Setup
 from unvanish.diagnosis.trial.isolation import unwrapped
 
 KEYS = ("model", "batches", "loss_fn", "loss", "optimizer")
@@ -18,20 +19,28 @@ Optimizers = torch.optim.Optimizer | Iterable[torch.optim.Optimizer] | Callable[
 
 @dataclass(frozen=True, eq=False)
 class Given:
+    """`blocks` are those of a setup, by which its layers are named."""
+
     model: nn.Module
     batches: Iterable[Any]
     loss_fn: Loss
     optimizer: torch.optim.Optimizer | None
+    blocks: tuple[Block, ...] = ()
 
 
 def given(model: Any, batches: Any, loss_fn: Any, optimizer: Any) -> Given:
     """The same of any of the forms in which it may come. `RecipeError` in a sentence where it is none of them.
 
     model      a module; a function without arguments that gives one, or a dict with `model` and, if it likes, the
-               others by the names of `KEYS`; or such a dict
+               others by the names of `KEYS`; or such a dict; or a setup, of which a new model is built
     loss_fn    without one the output of the model must have a `.loss`
     optimizer  one, several, or a factory that is called with the model's parameters
     """
+    if isinstance(model, Setup):
+        built, own = model.build()
+        blocks = (*model.blocks, (model.output,))
+        chosen = one_optimizer(optimizer or own, built)
+        return Given(built, _batches(batches), loss_fn or model.loss_fn, chosen, blocks)
     name = getattr(model, "__name__", type(model).__name__)
     found = model() if callable(model) and not isinstance(model, nn.Module) else model
     parts: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {"model": found}
@@ -46,14 +55,19 @@ def given(model: Any, batches: Any, loss_fn: Any, optimizer: Any) -> Given:
             if callable(model)
             else f"a model is a torch.nn.Module, not {kind}"
         )
-    batches = parts.get("batches") if batches is None else batches
-    if batches is None:
-        raise RecipeError("there are no batches: give an iterable of (input, target), such as a DataLoader")
+    batches = _batches(parts.get("batches") if batches is None else batches)
     loss: Any = loss_fn or parts.get("loss_fn") or parts.get("loss") or loss_of_output
     if not callable(loss):
         raise RecipeError(f"the loss is a function of (output, target), not {loss!r}")
     optimizer = parts.get("optimizer") if optimizer is None else optimizer
     return Given(parts["model"], batches, cast(Loss, loss), one_optimizer(optimizer, parts["model"]))
+
+
+def _batches(batches: Any) -> Iterable[Any]:
+    if batches is None or not hasattr(batches, "__iter__"):
+        found = "there are no batches" if batches is None else f"a {type(batches).__name__} is no iterable"
+        raise RecipeError(f"{found}: give an iterable of (input, target), such as a DataLoader")
+    return batches
 
 
 def loss_of_output(output: Any, _target: Any) -> torch.Tensor:

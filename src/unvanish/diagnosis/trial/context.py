@@ -7,11 +7,13 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from unvanish.core.blocks import Block
 from unvanish.core.setup import Loss
 from unvanish.diagnosis.examination import Inputs
 from unvanish.diagnosis.trial.isolation import Deadline
 from unvanish.diagnosis.trial.learning import Quietly, compares, way_to_evaluate
 from unvanish.diagnosis.trial.trial import Trial, attempt, control
+from unvanish.measure.graph.layers import names_of
 from unvanish.train.batches import Batch, mapped
 
 TRAINED = 8  # batches to train on at most, and at most half of all
@@ -27,6 +29,7 @@ class TrialContext:
     loss: Loss
     steps: int
     deadline: Deadline = field(default_factory=Deadline)
+    blocks: tuple[Block, ...] = ()
 
     @property
     def train(self) -> Sequence[Batch]:
@@ -61,6 +64,11 @@ class TrialContext:
             rate=rate,
             measured=measured,
         )
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Of the model's parameters, by `id`."""
+        return names_of(self.model, self.blocks)
 
     @cached_property
     def quietly(self) -> Quietly:
