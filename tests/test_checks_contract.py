@@ -31,7 +31,7 @@ def table(layers: int = 6, width: int = 128, **columns: list[float]) -> Table:
         "dead": np.zeros(layers),
         "update_ratio": np.full(layers, 1e-3),
     }
-    values = {name: np.array(value)[None] for name, value in (usual | columns).items()}
+    values = {name: np.array(value, float)[None] for name, value in (usual | columns).items()}
     names = tuple(f"layer{i}" for i in range(layers))
     return Table(names, (0,), values, dict.fromkeys(names, width))
 

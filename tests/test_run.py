@@ -60,7 +60,9 @@ def test_so_many_steps_across_epochs() -> None:
 
 
 def test_on_step_can_end_it() -> None:
-    record = uv.run(setup(), BATCHES, epochs=5, on_step=lambda number, loss: number == 4)
+    seen = []
+    record = uv.run(setup(), BATCHES, epochs=5, on_step=lambda number, loss: seen.append(number) or number == 4)
+    assert seen == [0, 1, 2, 3, 4]
     assert len(record.epochs) == 1
     assert record.outcome.state == "finished"
 

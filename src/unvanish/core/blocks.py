@@ -67,10 +67,10 @@ def output_shapes(model: nn.Module, names: list[str], example: Tensor) -> list[t
 
 
 def quiet_forward(model: nn.Module, example: Tensor) -> None:
-    """A forward pass that moves no statistics and draws no random numbers (dropout is off)."""
+    """A forward pass that moves no statistics and draws no random numbers (dropout is off), on a copy of `example`."""
     model.eval()
     with torch.no_grad():
-        model(example)
+        model(example.clone())  # a model may work on it in place
 
 
 def modules_in(model: nn.Module, block: Block) -> Iterator[tuple[str, nn.Module]]:
