@@ -1,4 +1,4 @@
-"""How a signal fares over depth: the figures, and the layers that are named, worked out by hand; and tables compared."""
+"""How a signal fares over depth: figures and named layers, worked out by hand; and tables compared."""
 
 from dataclasses import FrozenInstanceError, replace
 
