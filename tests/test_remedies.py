@@ -81,7 +81,7 @@ def test_activations_are_separate_modules():
         (lambda: uv.BetterOptimizer("SGD", 0.1, {"momentum": -1}), "momentum"),
         (lambda: uv.NormalizeInside("standardize", learned=True), "nothing to learn"),
         (lambda: uv.baseline().with_remedies(uv.SkipConnection([(1, 8)])), "has 7 hidden layers"),
-        (lambda: uv.baseline().with_remedies(uv.SkipConnection([(3, 1)])), "no path from layer 3 to 1"),
+        (lambda: uv.baseline().with_remedies(uv.SkipConnection([(3, 1)])), "a path leads from a layer, counted from 1"),
         (lambda: uv.baseline(hidden=(8, 9, 10)).with_remedies(uv.SkipConnection([(1, 3)])), "equal shape"),
         (lambda: uv.baseline().with_remedies(uv.TrainSomeLayers((4, 4))), "deeper than the network of 7"),
         (lambda: uv.baseline().with_remedies(uv.TrainSomeLayers((2, 2))), "leave 3 of 7 out"),

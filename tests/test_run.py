@@ -206,3 +206,80 @@ def test_a_batch_norm_fits_the_layer_before_it() -> None:
         better = uv.NormalizeInside(learned=True).apply(uv.Setup.of(net, example))
         assert type(better.model[0][1]) is norm
         assert better.model(torch.randn_like(example)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "2", True])
+@pytest.mark.parametrize("name", ["epochs", "steps", "measure_every"])
+def test_a_length_is_a_count(name, value) -> None:
+    with pytest.raises(uv.RecipeError, match=f"{name} must be a whole number of at least 1, not {value!r}"):
+        uv.run(setup(), BATCHES, **{name: value})
+
+
+def test_stages_share_out_epochs_and_no_steps() -> None:
+    with pytest.raises(uv.RecipeError, match="give epochs"):
+        uv.run(uv.TrainSomeLayers((1, 1)).apply(setup()), BATCHES, steps=30)
+
+
+def test_a_name_is_of_one_network(tmp_path) -> None:
+    uv.run(setup(), BATCHES, store=tmp_path, name="mine")
+    deeper = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(6, 6), nn.Tanh())), nn.Linear(6, 3))
+    other = uv.Setup.of(deeper, X[0])
+    with pytest.raises(uv.StoreError, match="of other layers \\(0, 2, 4\\): give another name, or fresh=True"):
+        uv.run(other, BATCHES, store=tmp_path, name="mine")
+    assert uv.run(other, BATCHES, store=tmp_path, name="mine", fresh=True).series["spread"].layers == other.layers
+
+
+def test_held_out_batches_of_an_iterator_are_evaluated_each_epoch() -> None:
+    once = uv.run(setup(), BATCHES, epochs=3, held_out=iter(BATCHES[:2]))
+    again = uv.run(setup(), BATCHES, epochs=3, held_out=BATCHES[:2])
+    assert [row.val_loss for row in once.epochs] == [row.val_loss for row in again.epochs]
+
+
+class Force(nn.Module):
+    """The gradient of a potential by its input: its last bias is no part of the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.potential = nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.detach().requires_grad_()
+        return -torch.autograd.grad(self.potential(x).sum(), x, create_graph=True)[0]
+
+
+class Critic(nn.Module):
+    """The gradient of what it gives is asked for by its loss, as in a gradient penalty."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, 1))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = x.detach().clone().requires_grad_()
+        return x, self.net(x)
+
+
+def penalised(output, target):
+    x, out = output
+    slope = torch.autograd.grad(out.sum(), x, create_graph=True)[0].norm(dim=1)
+    return functional.mse_loss(out, target) + 0.1 * (slope - 1).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("make", "loss_fn", "batches"),
+    [
+        (Force, functional.mse_loss, [(x, -x) for x in X]),
+        (Critic, penalised, [(x, x[:, :1]) for x in X]),
+    ],
+    ids=["force field", "gradient penalty"],
+)
+def test_models_and_losses_that_differentiate_by_the_input(make, loss_fn, batches) -> None:
+    diagnosis = uv.check(make(), batches, loss_fn, lambda parameters: torch.optim.Adam(parameters, 1e-2))
+    assert diagnosis.healthy
+    assert diagnosis.findings == ()
+    given = uv.Setup.of(make(), X[0], optimizer=uv.Optimizer("Adam", 1e-2), loss_fn=loss_fn)
+    record = uv.run(given, batches, epochs=20, held_out=batches[:2])
+    expected = sum(loss_fn(given.model.eval()(x), y).item() for x, y in batches[:2]) / 2
+    assert record.epochs[-1].val_loss < expected / 2

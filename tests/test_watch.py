@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint_sequential
 
 import unvanish as uv
 from unvanish.measure.schedule import early_and_then_rarely
@@ -248,3 +249,52 @@ def test_a_writer_gets_stable_names() -> None:
         loop(model, optimizer, steps=3)
     assert [step for step, _ in kept.rows] == [0, 2]
     assert {"unvanish/backward_rms/0", "unvanish/update_ratio/4", "unvanish/dead/0"} <= set(kept.rows[0][1])
+
+
+def test_the_first_layer_s_product_is_measured_as_by_the_loop() -> None:
+    """Autograd keeps no weight of a layer whose input wants no gradient."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid(), nn.Linear(8, 8, bias=False), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.randn(32, 4)
+    expected = model[0](x).std(correction=0).item()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with uv.watch(model, optimizer) as flow:
+        model(x).square().mean().backward()
+        optimizer.step()
+    assert flow.series["pre_activation_std"].values[0, 0] == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(flow.series["pre_activation_std"].values).all()
+
+
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    with pytest.raises(uv.RecipeError, match="holds no parameter of Linear"):
+        uv.watch(nn.Linear(2, 2), torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1))
+
+
+def test_a_schedule_that_fails_ends_no_training() -> None:
+    model = nn.Linear(4, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    flow = uv.watch(model, optimizer, every=lambda step: bool(1 / 0)).start()
+    with pytest.warns(UserWarning, match="the schedule is not measured"):
+        model(torch.ones(8, 4))
+    for _ in range(3):
+        model(torch.ones(8, 4)).square().mean().backward()
+        optimizer.step()
+    assert flow.steps == 3
+    assert "ZeroDivisionError" in flow.diagnose().notes[0]
+
+
+def test_layers_inside_a_reentrant_checkpoint_are_named() -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(4, 4), nn.LayerNorm((8, 4)))))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return checkpoint_sequential(self.inner, 2, x, use_reentrant=True)
+
+    model, x = Outer(), torch.randn(16, 8, 4, requires_grad=True)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with uv.watch(model, optimizer) as flow:
+        model(x).square().mean().backward()
+        optimizer.step()
+    assert flow.diagnose().notes[0] == "inner.0, inner.2: operations that are not known"

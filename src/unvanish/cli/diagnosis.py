@@ -52,7 +52,7 @@ def check(
 
         from unvanish.cli.factory import from_factories
         from unvanish.cli.formats import FORMATS
-        from unvanish.core.errors import RecipeError, did_you_mean
+        from unvanish.core.errors import RecipeError, UnvanishError, did_you_mean
         from unvanish.diagnosis.check import check as diagnosed
 
         if format not in FORMATS:
@@ -60,9 +60,12 @@ def check(
         torch.manual_seed(seed)
         with redirect_stdout(sys.stderr):  # what the user's code prints must not mix with the result
             diagnosis = diagnosed(from_factories(factory, batches), steps=steps, seed=seed)
-        if html is not None:
-            diagnosis.to_html(html)
         typer.echo(FORMATS[format](diagnosis, factory.rpartition(":")[0]))
+        if html is not None:
+            try:
+                diagnosis.to_html(html)
+            except OSError as error:
+                raise UnvanishError(f"{html} cannot be written: {error.strerror}") from error
         if diagnosis.healthy is False:
             raise typer.Exit(FAILED)
 

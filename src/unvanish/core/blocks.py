@@ -69,8 +69,14 @@ def output_shapes(model: nn.Module, names: list[str], example: Tensor) -> list[t
 def quiet_forward(model: nn.Module, example: Tensor) -> None:
     """A forward pass that moves no statistics and draws no random numbers (dropout is off), on a copy of `example`."""
     model.eval()
-    with torch.no_grad():
-        model(example.clone())  # a model may work on it in place
+    with torch.enable_grad():  # it may differentiate by its input
+        try:
+            model(example.clone())  # a model may work on it in place
+        except Exception as error:  # of whatever a user's model is made of
+            raise UnvanishError(
+                f"{type(model).__name__} cannot be run on the example, of shape {tuple(example.shape)}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
 
 
 def modules_in(model: nn.Module, block: Block) -> Iterator[tuple[str, nn.Module]]:

@@ -1,6 +1,7 @@
 """`Setup`: everything that decides a training before its first step. A remedy is a map from one to another."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,11 +82,20 @@ class Setup:
         loss_fn: Loss = functional.cross_entropy,
         blocks: tuple[Block, ...] | None = None,
         output: str | None = None,
+        loss: Loss | None = None,
     ) -> "Setup":
         """The setup of a model of your own, whose weights are kept as they are.
 
         Its blocks are found by running `example` through a copy, unless you name them.
         """
+        if loss is not None:
+            warnings.warn("Setup.of(loss=…) is called loss_fn now", DeprecationWarning, stacklevel=2)
+            loss_fn = loss
+        if not isinstance(model, nn.Module) or not isinstance(example, Tensor):
+            raise RecipeError(
+                "Setup.of(model, example) takes a torch.nn.Module and a tensor that it can be called with; not "
+                f"{type(model).__name__} and {type(example).__name__}"
+            )
         if blocks is None or output is None:
             found, last = find_blocks(model, example)
             blocks, output = blocks or found, output or last
@@ -99,6 +109,12 @@ class Setup:
             loss_fn=loss_fn,
             stages=(Stage(depth=len(blocks)),),
         )
+
+    @property
+    def loss(self) -> Loss:
+        """Deprecated: `loss_fn`."""
+        warnings.warn("Setup.loss is called loss_fn now", DeprecationWarning, stacklevel=2)
+        return self.loss_fn
 
     @property
     def layers(self) -> tuple[str, ...]:

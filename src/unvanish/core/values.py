@@ -50,6 +50,19 @@ def validated(cls: type[T]) -> type[T]:
     return made
 
 
+def at_least_one(name: str, value: Any) -> int:
+    """A count. Raises `RecipeError` where it is none."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RecipeError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return value
+
+
+def whole_number(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise RecipeError(f"{name} must be a whole number, not {value!r}")
+    return value
+
+
 def hashable(value: Any) -> Any:
     """A value of the same hash for equal values, also of dicts and lists."""
     if isinstance(value, dict):
@@ -80,7 +93,8 @@ def _sentence(name: str, known: list[str], error: Any) -> str:
         return f"{name} has no '{where}'{guess or '; it has ' + ', '.join(known)}"
     if error["type"] in ("missing", "missing_argument"):
         return f"{name} needs '{where}'"
-    reason = error["msg"][:1].lower() + error["msg"][1:]
+    message = error["msg"].removeprefix("Value error, ")
+    reason = message[:1].lower() + message[1:]
     return f"{name}'s {where}: {reason}, not {error['input']!r}"
 
 

@@ -19,6 +19,7 @@ from torch import nn
 
 from unvanish.core.errors import UnvanishError
 from unvanish.core.setup import Loss, Setup
+from unvanish.core.values import at_least_one, whole_number
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examine import examine
 from unvanish.diagnosis.given import Optimizers, given
@@ -46,7 +47,7 @@ def check(
                loss_fn and optimizer; or a `Setup`, whose layers are named as its blocks are
     batches    an iterable of (input, target), such as a `DataLoader`; its first nine are used, more if they are small.
                Up to half of them are trained on, the others are held back. Inputs may be tensors, tuples
-               (`model(*input)`) or dicts (`model(**input)`)
+               (`model(*input)`) or dicts (`model(**input)`); of a model that computes its loss, a batch may be a dict
     loss_fn    takes (output, target), gives a scalar; without it, the model's output must have `.loss`
     optimizer  the one that will train the model, several, or a factory that is called with its parameters; without
                it, plain SGD of several rates stands in, and nothing is said about the learning rate
@@ -65,8 +66,8 @@ def check(
     """
     if loss is not None:
         warnings.warn("check(loss=…) is called loss_fn now", DeprecationWarning, stacklevel=2)
-    if steps < 1:
-        raise UnvanishError(f"a trial needs at least one step, not {steps}")
+    at_least_one("steps", steps)
+    whole_number("seed", seed)
     what = given(model, batches, loss_fn or loss, optimizer)
     inner = unwrapped(what.model)
     title = type(inner).__name__

@@ -1,5 +1,6 @@
 """What people hand to `check`: a model or a factory, optimizers of several kinds, a loss or none."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,6 +13,7 @@ from unvanish.core.errors import RecipeError
 from unvanish.core.setup import Loss, Setup
 from unvanish.diagnosis.trial.isolation import unwrapped
 
+NEEDED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 KEYS = ("model", "batches", "loss_fn", "loss", "optimizer")
 
 Optimizers = torch.optim.Optimizer | Iterable[torch.optim.Optimizer] | Callable[..., torch.optim.Optimizer] | None
@@ -42,7 +44,7 @@ def given(model: Any, batches: Any, loss_fn: Any, optimizer: Any) -> Given:
         chosen = one_optimizer(optimizer or own, built)
         return Given(built, _batches(batches), loss_fn or model.loss_fn, chosen, blocks)
     name = getattr(model, "__name__", type(model).__name__)
-    found = model() if callable(model) and not isinstance(model, nn.Module) else model
+    found = _made(model, name) if callable(model) and not isinstance(model, nn.Module) else model
     parts: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {"model": found}
     unknown = sorted(set(parts) - set(KEYS))
     if unknown:
@@ -57,10 +59,28 @@ def given(model: Any, batches: Any, loss_fn: Any, optimizer: Any) -> Given:
         )
     batches = _batches(parts.get("batches") if batches is None else batches)
     loss: Any = loss_fn or parts.get("loss_fn") or parts.get("loss") or loss_of_output
+    if isinstance(loss, type):
+        raise RecipeError(f"the loss is the class {loss.__name__}; give an instance of it: {loss.__name__}()")
     if not callable(loss):
         raise RecipeError(f"the loss is a function of (output, target), not {loss!r}")
     optimizer = parts.get("optimizer") if optimizer is None else optimizer
     return Given(parts["model"], batches, cast(Loss, loss), one_optimizer(optimizer, parts["model"]))
+
+
+def _made(factory: Callable[..., Any], name: str) -> Any:
+    wanting = [one.name for one in _parameters_of(factory) if one.default is one.empty and one.kind in NEEDED]
+    if wanting:
+        raise RecipeError(
+            f"{name} is called without arguments, and wants {', '.join(wanting)}: give a model, or a lambda"
+        )
+    return factory()
+
+
+def _parameters_of(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # of some functions written in C
+        return ()
 
 
 def _batches(batches: Any) -> Iterable[Any]:
@@ -85,23 +105,28 @@ def one_optimizer(optimizer: Any, model: nn.Module) -> torch.optim.Optimizer | N
     inner = unwrapped(model)
     if optimizer is None:
         return None
+    if callable(optimizer) and not isinstance(optimizer, torch.optim.Optimizer):
+        optimizer = optimizer([p for p in inner.parameters() if p.requires_grad])
     if isinstance(optimizer, list | tuple):
         if not optimizer or not all(isinstance(one, torch.optim.Optimizer) for one in optimizer):
             raise RecipeError("several optimizers are a list of torch.optim.Optimizer, at least one")
         optimizer = optimizer[0] if len(optimizer) == 1 else Together(list(optimizer))
-    elif callable(optimizer) and not isinstance(optimizer, torch.optim.Optimizer):
-        optimizer = optimizer([p for p in inner.parameters() if p.requires_grad])
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise RecipeError(
             "an optimizer is one of torch.optim, a list of them, or a function of the parameters that gives one; "
             f"not a {type(optimizer).__name__}"
         )
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    if held.isdisjoint(map(id, inner.parameters())):
-        raise RecipeError(
-            f"the optimizer holds no parameter of {type(inner).__name__}: it was made for another model, or for a copy"
-        )
+    refuse_another_s(optimizer, inner)
     return optimizer
+
+
+def refuse_another_s(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    """`RecipeError` where the optimizer holds none of this model's parameters."""
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if held.isdisjoint(map(id, model.parameters())):
+        raise RecipeError(
+            f"the optimizer holds no parameter of {type(model).__name__}: it was made for another model, or for a copy"
+        )
 
 
 class Together(torch.optim.Optimizer):

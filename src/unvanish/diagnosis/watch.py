@@ -19,6 +19,7 @@ from unvanish.core.errors import UnvanishError
 from unvanish.core.table import Table, joined
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examination import Examination
+from unvanish.diagnosis.given import refuse_another_s
 from unvanish.diagnosis.hooks import Hook, whatever_hides
 from unvanish.diagnosis.trial.isolation import unwrapped
 from unvanish.diagnosis.trial.symmetry import alike
@@ -56,6 +57,8 @@ class Watch:
         if not isinstance(model, nn.Module):
             raise UnvanishError(f"watch() takes the torch.nn.Module that the loop calls, not {model!r}")
         self.model, self.optimizer = model, optimizer
+        if optimizer is not None and hasattr(optimizer, "param_groups"):
+            refuse_another_s(optimizer, unwrapped(model))
         self.writers: tuple[Writer, ...] = tuple(write) if isinstance(write, Sequence) else (write,)
         self._inner = unwrapped(model)
         self._recorder = GraphRecorder(self._inner, schedule_of(every), elements=ELEMENTS)
@@ -164,6 +167,13 @@ class Watch:
         return self._tables[0] if self._tables else Table()
 
     @property
+    def readings(self) -> list[tuple[Any, Table]]:
+        """Deprecated: `table`, which has all steps."""
+        warnings.warn("flow.readings is flow.table now, of all steps", DeprecationWarning, stacklevel=2)
+        table = self.table
+        return [(step, table.at(index)) for index, step in enumerate(table.steps)]
+
+    @property
     def series(self) -> Mapping[str, Series]:
         """What was measured, by quantity: `flow.series["backward_rms"].values` is [measured steps, layers]."""
         return SeriesMapping(self.table)
@@ -173,6 +183,8 @@ class Watch:
         table = self.table
         title = type(self._inner).__name__
         failed = tuple(f"{' of '.join(reversed(key))} ({why})" for key, why in self._recorder.guard.failed.items())
+        if self._recorder.unseen:
+            failed += (f"{', '.join(self._recorder.unseen)}: operations that are not known",)
         if not table.steps:
             if failed:
                 return diagnose(Examination(notes=failed), title=title)
@@ -227,6 +239,8 @@ def watch(
     every      measure on every so many steps, or on those for which a function of the step is true; by default
                some of the first 50 steps and then every 50th
     write      where the numbers go as they are measured: a `Writer`, or several
+
+    With a `GradScaler` the backward signal is that of the scaled loss; its ratios between layers are the same.
 
     The training is the same bit for bit. `flow.diagnose()` gives a `Diagnosis`, `flow.series[quantity]` numbers.
 

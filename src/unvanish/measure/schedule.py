@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from unvanish.core.errors import UnvanishError
+from unvanish.core.values import at_least_one
 
 Schedule = Callable[[int], bool]
 
@@ -12,6 +12,7 @@ EARLY = (0, 1, 2, 5, 10, 20, 35)  # and these, because most trainings are decide
 
 def every(steps: int) -> Schedule:
     """True on step 0 and then on every so many."""
+    at_least_one("the distance between measured steps", steps)
     return lambda step: step % steps == 0
 
 
@@ -25,6 +26,4 @@ def schedule_of(given: int | Schedule | None) -> Schedule:
         return early_and_then_rarely
     if callable(given):
         return given
-    if not isinstance(given, int) or given < 1:
-        raise UnvanishError(f"every must be a whole number of at least 1, or a function of the step; not {given}")
-    return every(given)
+    return every(at_least_one("every (or else a function of the step)", given))

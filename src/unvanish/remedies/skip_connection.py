@@ -12,7 +12,9 @@ float32; beyond about ten skips, normalise or gate them.
 """
 
 from dataclasses import replace
-from typing import ClassVar, final
+from typing import Annotated, ClassVar, final
+
+from pydantic import AfterValidator
 
 from unvanish.core.blocks import output_shapes
 from unvanish.core.errors import NothingToDo, RecipeError
@@ -20,6 +22,13 @@ from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.values import validated
 from unvanish.modules.residual import with_paths
+
+
+def _ahead(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    for a, b in pairs:
+        if not 1 <= a < b:
+            raise ValueError("a path leads from a layer, counted from 1, to a later one")
+    return pairs
 
 
 @final
@@ -32,7 +41,7 @@ class SkipConnection(Remedy):
 
     kind: ClassVar[str] = "skip-connection"
 
-    pairs: tuple[tuple[int, int], ...] = ((1, 3), (4, 7))  # the published paths
+    pairs: Annotated[tuple[tuple[int, int], ...], AfterValidator(_ahead)] = ((1, 3), (4, 7))  # the published paths
 
     def apply(self, setup: Setup) -> Setup:
         if not self.pairs:

@@ -141,6 +141,11 @@ class Store:
             if row is not None and not fresh:
                 begun_under = _facts(connection, row.environment)
                 if row.state in ENDED:
+                    if list(row.layers) != list(header.layers):
+                        raise StoreError(
+                            f"{self._folder} keeps a run {row.name!r} of a network of other layers "
+                            f"({', '.join(row.layers)}): give another name, or fresh=True to train it anew"
+                        )
                     return Start(ended=True, environment=begun_under)
                 if row.checkpoint_epoch is not None:
                     return Start(False, begun_under, self._files.read(_checkpoint_of(row)), epochs=row.epochs)

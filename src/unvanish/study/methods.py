@@ -54,6 +54,8 @@ def baseline(
 
 def method(name: str, **others: Any) -> Recipe:
     """The recipe of a published method by its id (`METHODS`)."""
+    if not isinstance(name, str):
+        raise RecipeError(f"a method is named by a text such as '5', not {name!r}")
     if name not in METHODS:
         guess = did_you_mean(name, METHODS) or f"; there are {', '.join(METHODS)}"
         raise RecipeError(f"no method is called '{name}'{guess}")

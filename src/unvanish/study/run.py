@@ -13,6 +13,7 @@ from unvanish.core.curve import Epoch
 from unvanish.core.errors import RecipeError
 from unvanish.core.recipe import Recipe
 from unvanish.core.setup import Setup
+from unvanish.core.values import at_least_one, whole_number
 from unvanish.data.fashion_mnist import fashion_mnist
 from unvanish.store.chunk import Chunk
 from unvanish.store.protocol import Header
@@ -65,12 +66,21 @@ def run(
     """
     if isinstance(batches, int) and epochs is None:  # version 0.1: run(recipe, 5)
         batches, epochs = None, batches
+    if epochs is not None:
+        at_least_one("epochs", epochs)
+    if steps is not None:
+        at_least_one("steps", steps)
+    at_least_one("measure_every", measure_every)
+    whole_number("seed", seed)
     if isinstance(what, Setup):
+        if steps is not None and len(what.stages) > 1:
+            raise RecipeError("a training in stages shares out its epochs: give epochs, and no steps")
         if batches is None or isinstance(batches, int):
             raise RecipeError("run() of a setup needs batches: an iterable of (input, target)")
         if store is not None and name is None:
             raise RecipeError("a setup is kept under a name: run(setup, batches, store=…, name='…')")
-        given = GivenData(batches, held_out, steps=steps)
+        again = list(held_out) if isinstance(held_out, Iterator) else held_out  # once an epoch
+        given = GivenData(batches, again, steps=steps)
         return _run_setup(
             what, given, epochs, on_step, on_epoch, store, name, fresh, device, seed, measure_every, progress
         )

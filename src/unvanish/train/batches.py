@@ -3,13 +3,15 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from unvanish.core.errors import UnvanishError
 from unvanish.measure.graph.layers import tensors_in
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,14 @@ def call(model: nn.Module, value: Any) -> Any:
 
 
 def batch_of(item: Any, device: torch.device | None) -> Batch:
-    """A user's batch on the device. Raises `UnvanishError` where it is no pair."""
+    """A user's batch on the device: a pair, or a dict of inputs alone. Raises `UnvanishError` where it is neither."""
+    if isinstance(item, Mapping):
+        item = (item, None)
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise UnvanishError(
             f"each batch must be a pair (input, target); got {_described(item)}. "
-            "Inputs may be tensors, tuples or dicts: yield (inputs, target) from a small generator"
+            "Inputs may be tensors, tuples or dicts: yield (inputs, target) from a small generator. A dict alone is "
+            "the input of a model that computes its loss itself"
         )
     return Batch(*(mapped(lambda tensor: tensor.to(device), part) for part in item))
 
@@ -135,6 +140,16 @@ class GivenData:
     @property
     def ended(self) -> bool:
         return self.steps is not None and self.taken >= self.steps
+
+
+def without_graph(function: Callable[[], T]) -> T:
+    """What it gives, without a graph; but a model or a loss that differentiates by its input cannot do without."""
+    try:
+        with torch.no_grad():
+            return function()
+    except RuntimeError:
+        with torch.enable_grad():
+            return function()
 
 
 def mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:

@@ -16,7 +16,7 @@ from unvanish.core.setup import Loss
 from unvanish.core.table import Table
 from unvanish.measure.schedule import Schedule
 from unvanish.modules.freeze import set_training_mode
-from unvanish.train.batches import Batch, Data
+from unvanish.train.batches import Batch, Data, without_graph
 from unvanish.train.captured import CapturedGradients, CudaGraph
 from unvanish.train.checkpoint import Checkpoint
 from unvanish.train.group import Run, RunGroup
@@ -153,17 +153,20 @@ def _of_epoch(table: Table, stage: int, epoch: int) -> tuple[Table, ...]:
     return (replace(table.at(0), steps=((stage, 0),)), mean) if epoch == 1 else (mean,)
 
 
-@torch.no_grad()
 def _evaluate(
     steps: Steps, loss_of: Loss, batches: Iterable[Batch], lead: tuple[int, ...]
 ) -> tuple[int, Tensor, Tensor]:
     """How many batches are held out, the mean of their losses, and the accuracy; NaN where nothing is held out."""
     loss_sum, right, count, samples = *zeros(lead, None), 0, 0
     for batch in batches:
-        output = steps.forward(batch.input)
-        loss = loss_of(output, batch.target)
+        output, loss = without_graph(lambda batch=batch: _evaluated(steps, loss_of, batch))
         loss_sum = loss_sum.to(loss.device) + loss
         right = right.to(loss.device) + correct(output, batch.target)
         count += 1
         samples += batch.target.shape[-1] if lead else batch.size
     return count, loss_sum / (count or float("nan")), right / (samples or float("nan"))
+
+
+def _evaluated(steps: Steps, loss_of: Loss, batch: Batch) -> tuple[Any, Tensor]:
+    output = steps.forward(batch.input)
+    return output, loss_of(output, batch.target).detach()

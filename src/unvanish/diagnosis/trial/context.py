@@ -72,7 +72,7 @@ class TrialContext:
 
     @cached_property
     def quietly(self) -> Quietly:
-        return way_to_evaluate(self.model, self.held[0])
+        return way_to_evaluate(self.model, self.held[0], self.loss)
 
     @cached_property
     def compares(self) -> bool:

@@ -67,11 +67,13 @@ def gap(model: nn.Module, batches: Sequence[Batch], loss: Loss, quietly: Quietly
     own: list[float] = []
     others = [0.0] * SHUFFLES
     with quietly(), without_dropout(model):
+        differentiates = torch.is_grad_enabled()  # the loss too, perhaps: each time through a graph of its own
         for batch in batches:
-            output = mapped(torch.detach, batch.output_of(model))
+            output = batch.output_of(model)
             own.append(loss(output, batch.target).item())
             for index in range(SHUFFLES):
                 order = torch.randperm(batch.size, generator=generator)
+                output = batch.output_of(model) if differentiates else output
                 others[index] += loss(output, shuffled(batch.target, order)).item() / len(batches)
     mean_own, mean = sum(own) / len(own), sum(others) / SHUFFLES
     if not math.isfinite(mean_own + mean):
@@ -101,7 +103,11 @@ def compares(model: nn.Module, batch: Batch, loss: Loss, quietly: Quietly) -> bo
             return _depends_on_order(output, batch, loss, wide, least)
         except (RuntimeError, TypeError, ValueError):  # losses with weights of their own take float32 only
             continue
-    return False
+    with quietly():
+        if not torch.is_grad_enabled():
+            return False
+        # a loss that differentiates takes outputs of the model alone, which lead back to the input
+        return _order_matters(lambda target: loss(batch.output_of(model), target), batch.target, batch.size, least=1e-5)
 
 
 @torch.no_grad()
@@ -122,8 +128,15 @@ def _depends_on_order(output: Any, batch: Batch, loss: Loss, wide: torch.dtype, 
         return tensor.to(wide) if tensor.is_floating_point() else tensor
 
     guess, target = mapped(noise, output), mapped(widened, batch.target)
-    values = [loss(guess, target).item()]
-    values += [loss(guess, shuffled(target, torch.randperm(batch.size, generator=generator))).item() for _ in range(3)]
+    return _order_matters(lambda target: loss(guess, target), target, batch.size, least, generator)
+
+
+def _order_matters(
+    loss_of: Callable[[Any], Tensor], target: Any, size: int, least: float, generator: torch.Generator | None = None
+) -> bool:
+    generator = generator or torch.Generator().manual_seed(0)
+    values = [loss_of(target).item()]
+    values += [loss_of(shuffled(target, torch.randperm(size, generator=generator))).item() for _ in range(3)]
     return max(values) - min(values) > least * max(map(abs, values))
 
 
@@ -140,11 +153,11 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def way_to_evaluate(model: nn.Module, batch: Batch) -> Quietly:
-    """Without gradients; but a model that differentiates by its input cannot do without."""
+def way_to_evaluate(model: nn.Module, batch: Batch, loss: Loss) -> Quietly:
+    """Without gradients; but a model or a loss that differentiates by the input cannot do without."""
     try:
         with torch.no_grad():
-            batch.output_of(model)
+            loss(batch.output_of(model), batch.target)
     except RuntimeError:
         return torch.enable_grad
     return torch.no_grad

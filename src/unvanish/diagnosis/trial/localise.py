@@ -18,12 +18,14 @@ def cut_and_unused(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Of the weights that want a gradient and have none: the layers on which the loss depends, and the others.
 
-    Asked by changing the weight: if that changes the loss, something cuts the graph between them.
+    Asked by changing the weight: if that changes the loss, something cuts the graph between them. The loss depends on
+    a layer if it depends on one of its parameters: of a derivative by the input, the last bias is no part.
     """
     _gradient_of(model, batch, loss)
     missing = [p for p in model.parameters() if p.requires_grad and p.grad is None and p.numel()]
     if not missing:
         return (), ()
+    reached = {names[id(p)] for p in model.parameters() if p.grad is not None}
     layers: dict[str, list[nn.Parameter]] = {}
     for parameter in missing:
         layers.setdefault(names[id(parameter)], []).append(parameter)
@@ -35,11 +37,11 @@ def cut_and_unused(
 
     usual = loss_now()
     if not _matters(loss_now, missing, usual):
-        return (), tuple(layers)
+        return (), tuple(name for name in layers if name not in reached)
     cut = [
         name for place, (name, mine) in enumerate(layers.items()) if place >= ASKED or _matters(loss_now, mine, usual)
     ]
-    return tuple(cut), tuple(name for name in layers if name not in cut)
+    return tuple(cut), tuple(name for name in layers if name not in cut and name not in reached)
 
 
 @torch.no_grad()

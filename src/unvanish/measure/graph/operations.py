@@ -185,10 +185,10 @@ def value_of(node: Any, rows: slice) -> Tensor | None:
     """
     name = base(node)
     if name == "MmBackward":
-        x, weight = kept(node, "_saved_self"), kept(node, "_saved_mat2")
+        x, weight = kept(node, "_saved_self"), _second_factor(node, 1)
         return None if x is None or weight is None else x[rows] @ weight
     if name == "AddmmBackward":
-        x, weight, bias = kept(node, "_saved_mat1"), kept(node, "_saved_mat2"), leaf_at(node, 0)
+        x, weight, bias = kept(node, "_saved_mat1"), _second_factor(node, 2), leaf_at(node, 0)
         return None if x is None or weight is None or bias is None else torch.addmm(bias, x[rows], weight)
     if name == "ConvolutionBackward":
         x, weight, bias = kept(node, "_saved_input"), kept(node, "_saved_weight"), leaf_at(node, 2)
@@ -213,6 +213,16 @@ def value_of(node: Any, rows: slice) -> Tensor | None:
     if name == "_StandardizedBackward":
         return node.saved_tensors[0].detach()[rows]
     return None
+
+
+def _second_factor(node: Node, edge: int) -> Tensor | None:
+    """The weight of a product. Autograd keeps none where the other factor wants no gradient, as in a first layer."""
+    weight = kept(node, "_saved_mat2")
+    before = node.next_functions[edge][0]
+    if weight is not None or before is None:
+        return weight
+    turned = leaf_at(before, 0) if base(before) in ("TBackward", "TransposeBackward") else None
+    return leaf_at(node, edge) if turned is None else turned.t() if turned.dim() == 2 else None
 
 
 def leaf_at(node: Node, edge: int) -> Tensor | None:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unvanish.core.blocks import NORMS
 from unvanish.core.table import Table
 from unvanish.measure.graph.layers import Layer, names_of
 from unvanish.measure.graph.passes import How, Pass, observe, of_gradients, of_updates, over_calls, signals
@@ -60,8 +61,11 @@ class GraphRecorder:
         self.how = How(self.names, guard or Guard(), elements, lead=lead)
         self.schedule, self.thin, self.steps = schedule, thin, 0
         self.rows: list[Row] = []
-        self.missing: tuple[str, ...] = ()
+        self.missing: tuple[str, ...] = ()  # layers without a gradient
+        self.unseen: tuple[str, ...] = ()  # with a gradient, but in no graph that was seen
         self._parameters = list(model.parameters())
+        norms = (module for module in model.modules() if isinstance(module, NORMS))
+        self._normalising = {self.names.get(id(p)) for module in norms for p in module.parameters()}
         self._latest = -1
         self.passes: list[Pass] = []
         self.forget()
@@ -71,7 +75,9 @@ class GraphRecorder:
         return self.how.guard
 
     def wants(self, step: int | None = None) -> bool:
-        return not self.guard.stopped and self.schedule(self.steps if step is None else step)
+        if self.guard.stopped:
+            return False
+        return bool(self.guard.run(("the schedule",), self.schedule, self.steps if step is None else step))
 
     def after_forward(self, outputs: Sequence[Tensor], inputs: Mapping[Any, Tensor] | None = None) -> None:
         """`outputs` are the model's, or the loss: anything that the backward pass will start from."""
@@ -108,8 +114,11 @@ class GraphRecorder:
         """What was seen of the passes since the last step, before the update."""
         layers = self.layers() if self._is_thorough() else []
         if layers:
-            weights = (p for p in self._parameters if p.requires_grad and p.grad is None and p.dim() > 1)
-            self.missing = tuple(dict.fromkeys(self.names[id(p)] for p in weights if id(p) in self.names))
+            weights = [p for p in self._parameters if p.requires_grad and p.dim() > 1 and id(p) in self.names]
+            found = {self.names[id(p)] for p in weights if p.grad is not None}
+            known = {layer.name for layer in layers} | self._normalising
+            self.missing = tuple(dict.fromkeys(n for p in weights if (n := self.names[id(p)]) not in found))
+            self.unseen = tuple(dict.fromkeys(n for p in weights if (n := self.names[id(p)]) in found - known))
         return row_of(self.steps, self.passes, of_gradients(layers, self.how.lead))
 
     def resume(self, row: Row, layers: Sequence[Layer]) -> None:
