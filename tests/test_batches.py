@@ -63,7 +63,7 @@ def test_of_no_batches_and_of_what_is_no_pair() -> None:
     for item, described in (
         (ONES, r"a Tensor of shape \(7, 2\)"),
         ((ONES, ONES, ONES), "a tuple of 3"),
-        ({"x": 1}, "a dict"),
+        ("text", "a str"),
     ):
         with pytest.raises(uv.UnvanishError, match=f"pair \\(input, target\\); got {described}"):
             batch_of(item, CPU)

@@ -12,12 +12,14 @@ import unvanish as uv
 from unvanish.core.table import Table
 from unvanish.measure.schedule import every
 from unvanish.modules.freeze import set_training_mode, stage_network
-from unvanish.train import loop
-from unvanish.train.group import Run
+from unvanish.train import loop, step
+from unvanish.train.captured import CapturedGradients
+from unvanish.train.group import Run, RunGroup
 from unvanish.train.images import ImageData
 from unvanish.train.leaves import frozen_prefix, leaf_sequence
 from unvanish.train.loop import Ended, EpochDone, train
-from unvanish.train.native.fast import has_fast_form
+from unvanish.train.native.fast import FastGradients, has_fast_form
+from unvanish.train.step import PlainGradients
 
 CPU = torch.device("cpu")
 
@@ -137,8 +139,61 @@ def test_what_has_no_fast_form_gets_the_plain_step(network):
     assert leaves is None or not has_fast_form(leaves)
 
 
-def test_the_run_says_which_step_was_used(small):
+def test_the_run_says_which_step_was_used(small, monkeypatch):
+    steps = []
+    call = FastGradients.__call__
+    monkeypatch.setattr(FastGradients, "__call__", lambda self, *args, **kw: steps.append(1) or call(self, *args, **kw))
     assert uv.run(small).environment["step"] == "fast"
+    assert len(steps) == 2 * 2  # epochs, of 1,024 images in batches of 512
+
+
+class Recorded:
+    """In place of a CUDA graph."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+
+@pytest.mark.parametrize(
+    ("device", "fast", "expected"),
+    [
+        ("cpu", True, FastGradients),
+        ("cpu", False, PlainGradients),
+        ("cuda", True, CapturedGradients),
+        ("cuda", False, PlainGradients),
+    ],
+)
+def test_the_step_of_each_device(small, monkeypatch, device, fast, expected):
+    monkeypatch.setattr(loop, "CudaGraph", Recorded)
+    group = RunGroup([Run(small.uninitialised(), 1, 0)], CPU)
+    network, optimizer = group.build(1, group.setup.stages[0])
+    steps = loop._steps(network, network, group, optimizer, group.setup.loss_fn, every(10), torch.device(device), fast)
+    assert isinstance(steps.gradients, expected)
+
+
+def test_a_frozen_prefix_is_run_once_a_stage(small, monkeypatch):
+    lent = []
+    behind = ImageData.behind
+    monkeypatch.setattr(ImageData, "behind", lambda self, prefix: lent.append(prefix) or behind(self, prefix))
+    uv.run(small.with_remedies(uv.TrainSomeLayers((1, 2))))
+    assert [None if prefix is None else len(prefix) for prefix in lent] == [None, 2, None]
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "right"),
+    [
+        (torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 1, 1]), 2),
+        (torch.eye(3).expand(2, 3, 3), torch.tensor([[0, 1, 2], [0, 0, 0]]), torch.tensor([3, 1])),  # two runs
+        (torch.eye(3).expand(2, 3, 3), torch.tensor([0, 1]), None),
+        (torch.eye(3), torch.eye(3), None),
+        (torch.eye(3), torch.tensor([True, False, True]), None),
+        (torch.ones(3), torch.tensor([0, 0, 0]), None),
+        ({"logits": torch.eye(3)}, torch.tensor([0, 1, 2]), None),
+    ],
+)
+def test_correct(output, target, right):
+    found = step.correct(output, target)
+    assert found.isnan().all() if right is None else torch.equal(found, torch.as_tensor(right))
 
 
 # Frozen prefixes

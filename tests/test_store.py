@@ -15,7 +15,9 @@ import torch
 
 import unvanish as uv
 from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.store import upgrade
 from unvanish.store.chunk import Chunk
+from unvanish.store.files import write_whole
 from unvanish.store.tables import wal_is_safe
 from unvanish.study.training import header, training
 
@@ -371,3 +373,59 @@ def test_neither_a_list_nor_a_begin_costs_more_where_there_are_more_runs(small):
             return listed, len(seen) - listed
 
     assert statements(2) == statements(10)
+
+
+@pytest.mark.parametrize("kept_in", ["a folder", "memory"])
+def test_only_the_latest_checkpoint_is_kept(small, tmp_path, kept_in):
+    recipe = small.but(epochs=4)
+    with uv.Store.writer(tmp_path / "a" / "b") if kept_in == "a folder" else uv.Store.in_memory() as store:
+        checkpoint = store.begin(recipe, header(recipe, CPU)).checkpoint
+        for epoch in (1, 2):
+            (*_, chunk) = training(recipe, fashion_mnist(), CPU, checkpoint, stop=lambda: True)
+            store.add(recipe.digest(), chunk)
+            start = store.begin(recipe, header(recipe, CPU))
+            checkpoint = start.checkpoint
+            assert checkpoint == chunk.checkpoint
+            assert start.epochs == epoch
+            assert checkpoints(store, tmp_path) == [f"{recipe.digest()[:16]}-1-{epoch}.safetensors"]
+        store.begin(recipe, header(recipe, CPU), fresh=True)
+        assert checkpoints(store, tmp_path) == []
+
+
+def checkpoints(store: uv.Store, folder: Path) -> list[str]:
+    here = folder / "a" / "b" / "checkpoints"
+    return [path.name for path in here.iterdir()] if here.is_dir() else [Path(n).name for n in store._files._contents]
+
+
+def test_what_is_not_in_the_store_is_said(tmp_path):
+    with uv.Store.writer(tmp_path), pytest.raises(uv.StoreError, match="is not in"):
+        uv.Store.reader(tmp_path).record("0" * 64)
+    assert repr(uv.Store.reader(tmp_path)) == f"Store({str(tmp_path)!r})"
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_nothing_behind(tmp_path):
+    (tmp_path / "name").mkdir()
+    (tmp_path / "name" / "inside").touch()
+    with pytest.raises(OSError, match="name"):
+        write_whole(tmp_path / "name", b"content")
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+    before = len(list(Path("/dev/fd").iterdir()))
+    for _ in range(20):
+        write_whole(tmp_path / "other", b"content")
+    assert len(list(Path("/dev/fd").iterdir())) == before
+    assert (tmp_path / "other").read_bytes() == b"content"
+
+
+def test_an_upgrade_is_whole_or_not_at_all(old_store, monkeypatch):
+    def tables() -> set[str]:
+        with sqlite3.connect(old_store / "unvanish.sqlite") as database:
+            return {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+
+    before = tables()
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrade, "RENAMED", None)  # fails half-way
+        with pytest.raises(AttributeError):
+            uv.Store.reader(old_store)
+    assert tables() == before
+    assert len(uv.Store.reader(old_store).summaries()) == 3
+    assert not tables() & {"flow", "epochs", "runs"}
