@@ -19,6 +19,30 @@ DEFAULT_EPOCHS = 32
 
 commands = typer.Typer()
 
+MethodsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="METHODS",
+        help="Ids (baseline 1a 1b 2 3 4a 4a-affine 4b 5 6) or remedy names (skip-connection, …); default all.",
+    ),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help=f"Length; method 6 scales with it. (default: {DEFAULT_EPOCHS})"),
+]
+JobsOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Worker processes, one thread each. (default: one a core)")
+]
+ReportOption = Annotated[
+    Path | None, typer.Option(metavar="FILE.html", help="Where the report goes. (default: DIR/report.html)")
+]
+FiguresOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
+]
+MeasureOption = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step; begun runs keep theirs.")
+]
+
 
 @commands.command(
     epilog="""Examples:
@@ -32,38 +56,18 @@ unvanish reproduce skip-connection --seeds 1,2,3 · by remedy, three seeds
 unvanish reproduce --published · all 300 epochs (method 6: 900)"""
 )
 def reproduce(
-    methods: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="METHODS",
-            help="Ids (baseline 1a 1b 2 3 4a 4a-affine 4b 5 6) or remedy names (skip-connection, …); default all.",
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help=f"Length; method 6 scales with it. (default: {DEFAULT_EPOCHS})"),
-    ] = None,
+    methods: MethodsArgument = None,
+    epochs: EpochsOption = None,
     published: Annotated[
         bool, typer.Option("--published", help="The full protocol: 300 epochs, method 6: 900.")
     ] = False,
     seeds: Annotated[str, typer.Option(metavar="42,43,…", help="One run of each method for each seed.")] = "42",
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Worker processes, one thread each. (default: one a core)"),
-    ] = None,
+    jobs: JobsOption = None,
     store: StoreOption = DEFAULT_STORE,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.html", help="Where the report goes. (default: DIR/report.html)"),
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
-    ] = None,
+    report: ReportOption = None,
+    figures: FiguresOption = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
-    measure_every: Annotated[
-        int,
-        typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step; begun runs keep theirs."),
-    ] = 10,
+    measure_every: MeasureOption = 10,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
 ) -> None:

@@ -66,21 +66,16 @@ def run(
     """
     if isinstance(batches, int) and epochs is None:  # version 0.1: run(recipe, 5)
         batches, epochs = None, batches
-    if epochs is not None:
-        at_least_one("epochs", epochs)
-    if steps is not None:
-        at_least_one("steps", steps)
-    at_least_one("measure_every", measure_every)
+    _check_counts(epochs=epochs, steps=steps, measure_every=measure_every)
     whole_number("seed", seed)
     if isinstance(what, Setup):
-        if steps is not None and len(what.stages) > 1:
-            raise RecipeError("a training in stages shares out its epochs: give epochs, and no steps")
         if batches is None or isinstance(batches, int):
             raise RecipeError("run() of a setup needs batches: an iterable of (input, target)")
         if store is not None and name is None:
             raise RecipeError("a setup is kept under a name: run(setup, batches, store=…, name='…')")
-        again = list(held_out) if isinstance(held_out, Iterator) else held_out  # once an epoch
-        given = GivenData(batches, again, steps=steps)
+        if steps is not None and len(what.stages) > 1:
+            raise RecipeError("a training in stages shares out its epochs: give epochs, and no steps")
+        given = GivenData(batches, list(held_out) if isinstance(held_out, Iterator) else held_out, steps=steps)
         return _run_setup(
             what, given, epochs, on_step, on_epoch, store, name, fresh, device, seed, measure_every, progress
         )
@@ -91,6 +86,24 @@ def run(
             "a recipe says its data, length and name itself: batches, steps, on_step and name go with a Setup"
         )
     recipe = what.but(epochs=epochs) if epochs is not None else what
+    return _run_recipe(recipe, on_epoch, store, fresh, device, measure_every, progress)
+
+
+def _check_counts(**counts: Any) -> None:
+    for name, count in counts.items():
+        if count is not None:
+            at_least_one(name, count)
+
+
+def _run_recipe(
+    recipe: Recipe,
+    on_epoch: Callable[[Epoch], None] | None,
+    store: str | Path | None,
+    fresh: bool,
+    device: str | None,
+    measure_every: int,
+    progress: bool | None,
+) -> Record:
     where = device_named(device)
     with Store.in_memory() if store is None else Store.writer(store) as kept:
         start = kept.begin(recipe, header(recipe, where, measure_every), fresh=fresh)

@@ -21,7 +21,17 @@ from unvanish.train.captured import CapturedGradients, CudaGraph
 from unvanish.train.checkpoint import Checkpoint
 from unvanish.train.group import Run, RunGroup
 from unvanish.train.leaves import frozen_prefix, leaf_sequence
-from unvanish.train.step import OnStep, PlainGradients, StepByStep, Steps, correct, fast_steps, plain_steps, zeros
+from unvanish.train.step import (
+    OnStep,
+    PlainGradients,
+    StepByStep,
+    Steps,
+    Taken,
+    correct,
+    fast_steps,
+    plain_steps,
+    zeros,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +68,8 @@ def train(
 ) -> Iterator[Happened]:
     """Train some runs of one kind to their end: what an epoch brings to each, by the number of the run.
 
-    A run that goes on from a checkpoint gets the same numbers as without the break. A loss that is not
-    finite ends its run after the epoch. Use it inside `reproducible_process()`.
+    A run that goes on from a checkpoint gets the same numbers as without the break. A loss that is not finite ends
+    its run after the epoch. Use it inside `reproducible_process()`.
 
     schedule   which steps of an epoch are measured
     on_step    is told the number of each step in its epoch and its loss; where it gives True, the training ends
@@ -69,16 +79,13 @@ def train(
     setup, loss_of = group.setup, group.runs.mapped(group.setup.loss_fn)
     running, (first_stage, done) = set(range(len(runs))), group.begun
     network: nn.Module = group.bases[0]
-
     for number, stage in enumerate(setup.stages[first_stage - 1 :], start=first_stage):
         network, optimizer = group.build(number, stage)
         set_training_mode(setup, network, stage)
         part, prefix = _trained_part(network)
-        own = data.behind(prefix)
+        own, last = data.behind(prefix), stage.epochs(group.epochs)
         steps = _steps(part, network, group, optimizer, loss_of, schedule, device, fast)
-        last = stage.epochs(group.epochs)
         order: Iterable[Batch] | None = None
-
         for epoch in range(done + 1, last + 1):
             began = time.perf_counter()
             set_training_mode(setup, network, stage)
@@ -89,8 +96,7 @@ def train(
             group.end_epoch()
             ending = epoch == last or own.ended or taken.stopped
             order = None if ending else own.epoch(group.draw)  # a GPU is still at work
-            means = (taken.losses / max(1, taken.steps), taken.correct / max(1, taken.samples))
-            figures = torch.stack([*(m.to(device) for m in means), *evaluated], -1).cpu()
+            figures = _figures(taken, evaluated, device)
             tables = [_of_epoch(table, number, epoch) for table in steps.take()]
             seconds = (time.perf_counter() - began) / len(running)
             happened: Happened = []
@@ -144,6 +150,12 @@ def _trained_part(network: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     if leaves is None or cut == 0:
         return network, None
     return nn.Sequential(*leaves[cut:]), nn.Sequential(*leaves[:cut])
+
+
+def _figures(taken: Taken, evaluated: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Training loss and accuracy, and what was evaluated, of each run, in one transfer from the device."""
+    means = (taken.losses / max(1, taken.steps), taken.correct / max(1, taken.samples))
+    return torch.stack([*(mean.to(device) for mean in means), *evaluated], -1).cpu()
 
 
 def _of_epoch(table: Table, stage: int, epoch: int) -> tuple[Table, ...]:
