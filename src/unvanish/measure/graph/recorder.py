@@ -104,7 +104,7 @@ class GraphRecorder:
         if self._row is not None or any(one.came_back for one in self.passes):
             row = self.guard.run(("optimizer step",), self._whole_row)
             if row is not None:
-                self.rows.append(row)
+                self.rows.append(in_one_piece(row))
             self._latest = self.steps
         self.forget()
         self.steps += 1
@@ -144,9 +144,7 @@ class GraphRecorder:
         row = self.row() if self._row is None else self._row
         moved = of_updates(self.layers(), self._before, self.how.lead) if self._before else {}
         updates = {name: Signals(update=update, weight=weight) for name, (update, weight) in moved.items()}
-        numbers = {**row.numbers, **numbers_of(updates)}
-        # copied: where a step is replayed, its numbers lie in memory that the next one overwrites
-        return replace(row, numbers={key: value.clone() if self._replayed else value for key, value in numbers.items()})
+        return replace(row, numbers={**row.numbers, **numbers_of(updates)})
 
     def _is_thorough(self) -> bool:
         """At the first steps, at steps that stand alone, and else at every `thin`-th."""
@@ -169,6 +167,23 @@ def row_of(step: Any, passes: Sequence[Pass], gradients: Any = None) -> Row:
     seen = signals(passes, gradients)
     units = {name: count for one in passes for name, count in one.units.items()}
     return Row(step, tuple(seen), units, numbers_of(seen), over_calls(passes))
+
+
+@torch.no_grad()
+def in_one_piece(row: Row) -> Row:
+    """A copy whose numbers share one tensor.
+
+    A hundred small ones, kept from between the large tensors of a pass, would hold memory of a hundred times their
+    size; and where a step is replayed, they lie in memory that the next one overwrites.
+    """
+    values = [*row.numbers.values(), *(norm for norms in row.calls.values() for norm in norms)]
+    if not values:
+        return row
+    pieces = iter(torch.stack(torch.broadcast_tensors(*(value.double() for value in values))).unbind())
+    numbers = {key: next(pieces) for key in row.numbers}
+    return replace(
+        row, numbers=numbers, calls={name: [next(pieces) for _ in norms] for name, norms in row.calls.items()}
+    )
 
 
 def numbers_of(seen: Mapping[str, Signals]) -> dict[tuple[str, str], Tensor]:
