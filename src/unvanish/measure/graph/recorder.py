@@ -179,7 +179,8 @@ def in_one_piece(row: Row) -> Row:
     values = [*row.numbers.values(), *(norm for norms in row.calls.values() for norm in norms)]
     if not values:
         return row
-    pieces = iter(torch.stack(torch.broadcast_tensors(*(value.double() for value in values))).unbind())
+    flat = torch.cat([value.reshape(-1) for value in values])  # of the widest type among them
+    pieces = map(torch.Tensor.view_as, flat.split([value.numel() for value in values]), values)
     numbers = {key: next(pieces) for key in row.numbers}
     return replace(
         row, numbers=numbers, calls={name: [next(pieces) for _ in norms] for name, norms in row.calls.items()}
