@@ -312,5 +312,7 @@ def test_the_numbers_of_a_step_share_one_piece_of_memory() -> None:
     for row in flow._recorder.rows:
         values = [*row.numbers.values(), *(norm for norms in row.calls.values() for norm in norms)]
         assert len(values) > 30
-        assert len({value.untyped_storage().data_ptr() for value in values}) == 1
+        tensors = [value for value in values if isinstance(value, torch.Tensor)]  # of a weight used several times
+        assert len(tensors) > 5
+        assert len({value.untyped_storage().data_ptr() for value in tensors}) == 1
         assert row.calls

@@ -18,42 +18,41 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {  # with the ba
     "transformer × 4, batch 128": (Transformer, 128, 2),
 }
 BLOCK = 32  # steps measured in a row, of which one is thorough
-DEFAULT_SHARE = 50  # by default every 50th step is measured, after the first 50
+EVERY = 50  # steps between two that are measured by the default schedule, after the first 50
 
 
 def overhead(name: str) -> tuple[float, float]:
     """(at the default schedule, at every step), each as a fraction.
 
-    The default is the cost of one measured step, all layers looked at, over as many steps as lie between two.
+    Two equal networks take one step each in turn, one of them under a running `watch`.
     """
     build, rows, blocks = NETWORKS[name]
-    model, x, y = build(), torch.randn(rows, 784), torch.randint(0, 10, (rows,))
-    optimizer = torch.optim.SGD(model.parameters(), 0.001)
+    x, y = torch.randn(rows, 784), torch.randint(0, 10, (rows,))
 
-    def step() -> float:
+    def training() -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = build()
+        return model, torch.optim.SGD(model.parameters(), 0.001)
+
+    def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> float:
         began = time.perf_counter()
         optimizer.zero_grad()
         functional.cross_entropy(model(x), y).backward()
         optimizer.step()
         return time.perf_counter() - began
 
-    for _ in range(5):
-        step()
-    in_a_row, alone = [], []
-    for gap, ratios in ((1, in_a_row), (DEFAULT_SHARE, alone)):
-        flow = uv.watch(model, optimizer, every=1)
-        flow._recorder.steps = 100
-        for _ in range(blocks):
-            with_flow = without = 0.0
-            for _ in range(BLOCK):
-                without += step()
-                flow.start()
-                flow._recorder.steps += gap - 1  # so that the last measured step lies that far back
-                with_flow += step()
-                flow.stop()
-                without += step()
-            ratios.append(2 * with_flow / without - 1)
-    return statistics.median(alone) / DEFAULT_SHARE, statistics.median(in_a_row)
+    def pairs(every: int, steps: int) -> list[float]:
+        plain, watched = training(), training()
+        for one in (plain, watched):
+            step(*one)
+        with uv.watch(*watched, every=every):
+            return [step(*watched) / step(*plain) - 1 for _ in range(steps)]
+
+    in_a_row = pairs(1, blocks * BLOCK + 1)[1:]
+    per_step = statistics.median(statistics.fmean(in_a_row[i : i + BLOCK]) for i in range(0, len(in_a_row), BLOCK))
+    rarely = pairs(EVERY, blocks * EVERY)
+    measured = statistics.median(rarely[::EVERY])
+    between = statistics.median(cost for i, cost in enumerate(rarely) if i % EVERY)
+    return (measured + (EVERY - 1) * between) / EVERY, per_step
 
 
 def check_seconds() -> dict[str, float]:

@@ -5,8 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.signal import Signal
 
 
@@ -41,7 +40,7 @@ class Quantity(ABC):
     scale: ClassVar[Literal["linear", "log"]] = "linear"
 
     @abstractmethod
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         """The number, or one for each of several steps or runs; `None` where it was not measured or has no meaning."""
 
     @classmethod

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from unvanish.measure.moments import norm
+from unvanish.measure.moments import Number, hypot, norm, number, single
 from unvanish.measure.region import EVERYWHERE, Region
 
 
@@ -19,31 +19,31 @@ class Signal(Protocol):
     """
 
     @property
-    def mean(self) -> Tensor | None: ...
+    def mean(self) -> Number | None: ...
 
     @property
-    def std(self) -> Tensor | None:
+    def std(self) -> Number | None:
         """The biased one."""
         ...
 
     @property
-    def norm(self) -> Tensor | None: ...
+    def norm(self) -> Number | None: ...
 
     @property
-    def rms(self) -> Tensor | None: ...
+    def rms(self) -> Number | None: ...
 
     @property
-    def spread(self) -> Tensor | None:
+    def spread(self) -> Number | None:
         """√ mean (x − x̄)², x̄ the mean over the batch: what of it differs from sample to sample."""
         ...
 
     @property
-    def saturated(self) -> Tensor | None:
+    def saturated(self) -> Number | None:
         """The fraction of the elements outside of a region that is bounded at both sides."""
         ...
 
     @property
-    def dead(self) -> Tensor | None:
+    def dead(self) -> Number | None:
         """The fraction of the units that are outside of the region, at one side, for the whole batch."""
         ...
 
@@ -53,52 +53,67 @@ class Moments:
     """A `Signal` of so many elements; `dead_U` are the booleans of the units."""
 
     size: int
-    norm: Tensor | None = None
-    mean: Tensor | None = None
-    std: Tensor | None = None
-    spread: Tensor | None = None
-    saturated: Tensor | None = None
+    norm: Number | None = None
+    mean: Number | None = None
+    std: Number | None = None
+    spread: Number | None = None
+    saturated: Number | None = None
     dead_U: Tensor | None = None
 
     @property
-    def rms(self) -> Tensor | None:
+    def rms(self) -> Number | None:
         return None if self.norm is None else self.norm / max(self.size, 1) ** 0.5
 
     @property
-    def dead(self) -> Tensor | None:
-        return None if self.dead_U is None else self.dead_U.float().mean(-1)
+    def dead(self) -> Number | None:
+        return None if self.dead_U is None else number(self.dead_U.float().mean(-1), self.dead_U.dim() - 1)
 
 
 def moments(values: Tensor, *, lead: int = 0, batch: bool = False) -> Moments:
-    """All moments of a tensor, for each of its first `lead` dimensions. `batch`: what follows them is a batch."""
+    """All moments of a tensor, for each of its first `lead` dimensions. `batch`: what follows them is a batch.
+
+    Var[x] = E[(x − x̄)²] + Var[x̄], with x̄ the mean over the batch: both are sums of squares of what is left when a
+    mean was subtracted, where E[x²] − E[x]² would cancel if all elements are close to each other.
+    """
     values = torch.view_as_real(values.detach()) if values.is_complex() else values.detach()
-    values = values.to(torch.promote_types(values.dtype, torch.float32))
-    flat = values.flatten(lead) if values.dim() > lead else values.unsqueeze(-1)
-    # The mean is subtracted first: E[x²] − E[x]² would cancel where all elements are close to each other.
-    mean = flat.mean(-1)
-    std = norm(flat - mean.unsqueeze(-1), lead) / flat.shape[-1] ** 0.5
-    spread = spread_over_batch(values, lead) if batch and values.dim() > lead + 1 and values.shape[lead] > 1 else None
-    return Moments(flat.shape[-1], norm(values, lead), mean, std, spread)
+    values = single(values if values.dim() > lead else values.unsqueeze(-1))
+    average = values.mean(lead)
+    spread = _root_mean_square(values - average.unsqueeze(lead), lead)
+    features = average.flatten(lead) if average.dim() > lead else average.unsqueeze(-1)
+    mean = features.mean(-1, keepdim=True)
+    std = hypot(spread, _root_mean_square(features - mean, lead))
+    several = batch and values.dim() > lead + 1 and values.shape[lead] > 1
+    return Moments(
+        _count(values, lead), norm(values, lead), number(mean.squeeze(-1), lead), std, spread if several else None
+    )
 
 
 def size(values: Tensor, *, lead: int = 0) -> Moments:
     """The norm alone."""
     values = values.detach()
-    return Moments(values.numel() // max(1, values.shape[:lead].numel()), norm(values, lead))
+    return Moments(_count(values, lead), norm(values, lead))
 
 
-def spread_over_batch(values: Tensor, lead: int = 0) -> Tensor:
+def spread_over_batch(values: Tensor, lead: int = 0) -> Number:
     """√ mean (x − x̄)², x̄ the mean over the batch, the first dimension after `lead`."""
-    return norm(values - values.mean(lead, keepdim=True), lead) / max(1, values[(0,) * lead].numel()) ** 0.5
+    return _root_mean_square(values - values.mean(lead, keepdim=True), lead)
 
 
-def saturated_share(z: Tensor, region: Region, lead: int = 0) -> Tensor | None:
+def _root_mean_square(values: Tensor, lead: int) -> Number:
+    return norm(values, lead) / max(1, _count(values, lead)) ** 0.5
+
+
+def _count(values: Tensor, lead: int) -> int:
+    return values.numel() if lead == 0 else values.shape[lead:].numel()
+
+
+def saturated_share(z: Tensor, region: Region, lead: int = 0) -> Number | None:
     """The fraction of z outside of a bounded region: half of a healthy ReLU layer is on its flat side."""
     if not region.two_sided:
         return None
-    moved = z.clamp(region.low, region.high) - z  # 0 but for the saturated ones; NaN counts
+    moved = z.clamp(region.low, region.high).sub_(z)  # 0 but for the saturated ones; NaN counts
     # signs are floats: a mask of booleans takes three times as long to make and to count
-    return moved.sign().square().flatten(lead).mean(-1)
+    return number(moved.sign_().square_().flatten(lead).mean(-1), lead)
 
 
 def dead_units(z: Tensor, region: Region, unit_axis: int, lead: int = 0) -> Tensor | None:
@@ -107,10 +122,9 @@ def dead_units(z: Tensor, region: Region, unit_axis: int, lead: int = 0) -> Tens
         return None
     units_last = z.movedim(unit_axis, -1)
     z_BU = units_last.reshape(*z.shape[:lead], -1, units_last.shape[-1])
-    dead = torch.zeros_like(z_BU.select(lead, 0), dtype=torch.bool)
-    if region.low > float("-inf"):
-        dead = z_BU.amax(lead) <= region.low
-    return dead | (z_BU.amin(lead) >= region.high) if region.high < float("inf") else dead
+    below = z_BU.amax(lead) <= region.low if region.low > float("-inf") else None
+    above = z_BU.amin(lead) >= region.high if region.high < float("inf") else None
+    return above if below is None else below if above is None else below | above
 
 
 def pooled(parts: Sequence[Moments]) -> Moments | None:
@@ -121,11 +135,11 @@ def pooled(parts: Sequence[Moments]) -> Moments | None:
 
     def mean_of(name: str, power: int = 1) -> Tensor | None:
         pairs = [(getattr(part, name), size) for part, size in zip(parts, sizes, strict=True)]
-        known = [(value.double() ** power, size) for value, size in pairs if value is not None]
+        known = [(_double(value) ** power, size) for value, size in pairs if value is not None]
         whole = sum(size for _, size in known) or len(known)
         return torch.stack([value * (size / whole) for value, size in known]).sum(0) ** (1 / power) if known else None
 
-    norms = [part.norm.double() for part in parts if part.norm is not None]
+    norms = [_double(part.norm) for part in parts if part.norm is not None]
     # the largest is divided by first: squares of a vanished signal are below the smallest float64 too
     largest = torch.stack(norms).amax(0) if norms else None
     total = None
@@ -135,7 +149,9 @@ def pooled(parts: Sequence[Moments]) -> Moments | None:
     mean, std = mean_of("mean"), mean_of("std", 2)
     if mean is not None and std is not None:  # the variance within the parts, and that between them
         between = [
-            (part.mean - mean).square() * (part.size / count) for part in parts if part.mean is not None and count
+            (_double(part.mean) - mean).square() * (part.size / count)
+            for part in parts
+            if part.mean is not None and count
         ]
         std = (std.square() + torch.stack(between).sum(0)).sqrt()
     masks = [part.dead_U for part in parts if part.dead_U is not None]
@@ -144,3 +160,7 @@ def pooled(parts: Sequence[Moments]) -> Moments | None:
         count, total, mean, std, mean_of("spread", 2), mean_of("saturated"),
         torch.stack(masks).all(0) if alike else None,
     )  # fmt: skip
+
+
+def _double(value: Number) -> Tensor:
+    return torch.as_tensor(value, dtype=torch.float64)

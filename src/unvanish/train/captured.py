@@ -109,7 +109,8 @@ class CapturedGradients:
             if measured:
                 row = graph.row()
                 layers = [Layer(layer.name, layer.weight) for layer in graph.layers()]  # without the graph's nodes
-                self.seen, numbers = (replace(row, numbers={}), layers), row.numbers
+                self.seen = replace(row, numbers={}), layers
+                numbers = {key: torch.as_tensor(value, dtype=torch.float64) for key, value in row.numbers.items()}
                 graph.forget()
             return loss, output.detach(), numbers, [parameter.grad for parameter in self.parameters]
 

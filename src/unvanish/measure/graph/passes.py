@@ -16,6 +16,7 @@ from torch import Tensor
 from unvanish.measure.graph.layers import Call, Layer, layers_behind
 from unvanish.measure.graph.operations import VIEWS, Node, base, flat_ends, h_of, value_of, z_of
 from unvanish.measure.guard import Guard
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Signals
 from unvanish.measure.signal import Moments, dead_units, moments, pooled, saturated_share, size
 
@@ -198,11 +199,11 @@ def _backward(by_pass: Sequence[Mapping[int, Moments]]) -> Moments | None:
     whole = [found for calls in by_pass if (found := pooled(list(calls.values()))) is not None]
     if len(whole) < 2:
         return whole[0] if whole else None
-    norms = [one.norm.double() for one in whole if one.norm is not None]
+    norms = [torch.as_tensor(one.norm).double() for one in whole if one.norm is not None]
     return Moments(max(one.size for one in whole), torch.stack(norms).mean(0))
 
 
-def over_calls(passes: Sequence[Pass]) -> dict[str, list[Tensor]]:
+def over_calls(passes: Sequence[Pass]) -> dict[str, list[Number]]:
     """The backward norms of a weight that is used many times in a pass, by use."""
     found = {}
     for name, calls in (item for one in passes for item in one.backward.items()):

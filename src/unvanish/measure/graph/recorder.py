@@ -20,6 +20,7 @@ from unvanish.core.table import Table
 from unvanish.measure.graph.layers import Layer, names_of
 from unvanish.measure.graph.passes import How, Pass, observe, of_gradients, of_updates, over_calls, signals
 from unvanish.measure.guard import Guard
+from unvanish.measure.moments import Number
 from unvanish.measure.quantities import ALL
 from unvanish.measure.quantity import Signals
 from unvanish.measure.schedule import Schedule
@@ -30,13 +31,13 @@ PASSES = 4  # of a step are measured, where gradients are accumulated over sever
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """The numbers of a step, still on the device: by layer and quantity, each 0-dimensional or [R]."""
+    """The numbers of a step, those of a device still there: by layer and quantity."""
 
     step: Any
     layers: tuple[str, ...]
     units: dict[str, int]
-    numbers: dict[tuple[str, str], Tensor]
-    calls: dict[str, list[Tensor]]
+    numbers: dict[tuple[str, str], Number]
+    calls: dict[str, list[Number]]
 
 
 class GraphRecorder:
@@ -171,23 +172,28 @@ def row_of(step: Any, passes: Sequence[Pass], gradients: Any = None) -> Row:
 
 @torch.no_grad()
 def in_one_piece(row: Row) -> Row:
-    """A copy whose numbers share one tensor.
+    """A copy whose tensors share one.
 
     A hundred small ones, kept from between the large tensors of a pass, would hold memory of a hundred times their
     size; and where a step is replayed, they lie in memory that the next one overwrites.
     """
-    values = [*row.numbers.values(), *(norm for norms in row.calls.values() for norm in norms)]
-    if not values:
+    tensors = [value for value in _all_numbers(row) if isinstance(value, Tensor)]
+    if not tensors:
         return row
-    flat = torch.cat([value.reshape(-1) for value in values])  # of the widest type among them
-    pieces = map(torch.Tensor.view_as, flat.split([value.numel() for value in values]), values)
-    numbers = {key: next(pieces) for key in row.numbers}
-    return replace(
-        row, numbers=numbers, calls={name: [next(pieces) for _ in norms] for name, norms in row.calls.items()}
-    )
+    pieces = iter(torch.stack(torch.broadcast_tensors(*tensors)).unbind())  # of the widest type among them
+
+    def moved(value: Number) -> Number:
+        return next(pieces) if isinstance(value, Tensor) else value
+
+    numbers = {key: moved(value) for key, value in row.numbers.items()}
+    return replace(row, numbers=numbers, calls={name: [*map(moved, norms)] for name, norms in row.calls.items()})
 
 
-def numbers_of(seen: Mapping[str, Signals]) -> dict[tuple[str, str], Tensor]:
+def _all_numbers(row: Row) -> list[Number]:
+    return [*row.numbers.values(), *(norm for norms in row.calls.values() for norm in norms)]
+
+
+def numbers_of(seen: Mapping[str, Signals]) -> dict[tuple[str, str], Number]:
     found = (((name, quantity.name), quantity.of(layer)) for name, layer in seen.items() for quantity in ALL)
     return {key: value for key, value in found if value is not None}
 
@@ -197,33 +203,34 @@ def table_of(rows: Sequence[Row], runs: int = 1, layers: Iterable[str] = ()) -> 
 
     layers   names that come first whether they were measured or not
     """
-    flat = [value for row in rows for value in row.numbers.values()]
-    flat += [value for row in rows for values in row.calls.values() for value in values]
-    fetched = (
-        torch.stack([value.double().expand(runs) for value in flat]).cpu().numpy() if flat else np.empty((0, runs))
-    )
+    found = _fetched([value for row in rows for value in _all_numbers(row)], runs)
+    # what was measured as NaN is not "not measured", but an update ratio of weights that are all 0
+    fetched = zip(found, np.where(np.isnan(found), np.inf, found), strict=True)
     names = tuple(
         dict.fromkeys([*layers, *(name for row in sorted(rows, key=_size, reverse=True) for name in row.layers)])
     )
     at = {name: index for index, name in enumerate(names)}
     values = {q.name: np.full((runs, len(rows), len(names)), np.nan) for q in ALL}
-    numbers = iter(fetched)
-    for index, row in enumerate(rows):
-        for (layer, quantity), value_R in zip(row.numbers, numbers, strict=False):
-            # what was measured as NaN is not "not measured", but an update ratio of weights that are all 0
-            not_measured = quantity == "update_ratio"
-            values[quantity][:, index, at[layer]] = (
-                value_R if not_measured else np.where(value_R == value_R, value_R, np.inf)
-            )
     calls: dict[str, np.ndarray] = {}
-    for row in rows:
+    for index, row in enumerate(rows):
+        for (layer, quantity), (value_R, measured_R) in zip(row.numbers, fetched, strict=False):
+            values[quantity][:, index, at[layer]] = value_R if quantity == "update_ratio" else measured_R
         for name, norms in row.calls.items():
-            column = np.array(list(islice(numbers, len(norms))))[:, 0]
-            calls[name] = np.where(np.isnan(column), np.inf, column)
+            calls[name] = np.array([measured_R[0] for _, measured_R in islice(fetched, len(norms))])
     units = {name: count for row in rows for name, count in row.units.items()}
     measured = {q: v for q, v in values.items() if not np.isnan(v).all()} if rows else {}
     steps = tuple(row.step for row in rows)
     return [Table(names, steps, {q: v[run] for q, v in measured.items()}, units, calls) for run in range(runs)]
+
+
+def _fetched(numbers: Sequence[Number], runs: int) -> np.ndarray:
+    """Each of the numbers for each run, [N, R]."""
+    found = np.array([np.nan if isinstance(value, Tensor) else value for value in numbers], float)
+    found = np.repeat(found[:, np.newaxis], runs, 1)
+    tensors = {i: value.double().expand(runs) for i, value in enumerate(numbers) if isinstance(value, Tensor)}
+    if tensors:
+        found[list(tensors)] = torch.stack(list(tensors.values())).cpu().numpy()
+    return found
 
 
 def _size(row: Row) -> int:

@@ -6,8 +6,7 @@ E[h_l] over batch and units,    h_l = φ(z_l)
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -17,5 +16,5 @@ class ActivationMean(Quantity):
     name = "activation_mean"
     unit = "activation"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.activation.mean if layer.activation else None

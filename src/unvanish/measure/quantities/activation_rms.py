@@ -6,8 +6,7 @@
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -18,5 +17,5 @@ class ActivationRMS(Quantity):
     unit = "activation"
     scale = "log"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.activation.rms if layer.activation else None

@@ -6,8 +6,7 @@
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -17,5 +16,5 @@ class ActivationStd(Quantity):
     name = "activation_std"
     unit = "activation"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.activation.std if layer.activation else None

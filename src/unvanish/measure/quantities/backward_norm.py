@@ -6,8 +6,7 @@
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -18,5 +17,5 @@ class BackwardNorm(Quantity):
     unit = "loss / pre-activation"
     scale = "log"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.backward.norm if layer.backward else None

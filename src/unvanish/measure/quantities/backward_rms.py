@@ -6,8 +6,7 @@ rms_l = √( mean over batch and units of (∂L/∂z_l)² ),    z_l the pre-acti
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -18,5 +17,5 @@ class BackwardRMS(Quantity):
     unit = "loss / pre-activation"
     scale = "log"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.backward.rms if layer.backward else None

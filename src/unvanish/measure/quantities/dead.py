@@ -8,8 +8,7 @@ For ReLU: the unit's output is 0 for every input. A unit of a convolution is a c
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -19,5 +18,5 @@ class Dead(Quantity):
     name = "dead"
     unit = "fraction"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.pre_activation.dead if layer.pre_activation else None

@@ -6,8 +6,7 @@ E[z_l] over batch and units
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -17,5 +16,5 @@ class PreActivationMean(Quantity):
     name = "pre_activation_mean"
     unit = "pre-activation"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.pre_activation.mean if layer.pre_activation else None

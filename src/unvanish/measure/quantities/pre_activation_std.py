@@ -6,8 +6,7 @@
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -17,5 +16,5 @@ class PreActivationStd(Quantity):
     name = "pre_activation_std"
     unit = "pre-activation"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.pre_activation.std if layer.pre_activation else None

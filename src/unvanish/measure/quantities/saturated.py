@@ -9,8 +9,7 @@ on its flat side, which is not saturation.
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -20,5 +19,5 @@ class Saturated(Quantity):
     name = "saturated"
     unit = "fraction"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.pre_activation.saturated if layer.pre_activation else None

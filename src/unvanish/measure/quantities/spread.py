@@ -9,8 +9,7 @@ Poole et al. 2016 follow the correlation between two inputs instead, eq. 5; it i
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -21,5 +20,5 @@ class Spread(Quantity):
     unit = "activation"
     scale = "log"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.activation.spread if layer.activation else None

@@ -8,8 +8,7 @@ About 1e-3 is usual for a network that learns; 1e-7 is below the resolution of f
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number, ratio
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -20,8 +19,7 @@ class UpdateRatio(Quantity):
     unit = "1"
     scale = "log"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         if not layer.update or not layer.weight or layer.update.norm is None or layer.weight.norm is None:
             return None
-        ratio = layer.update.norm / layer.weight.norm
-        return ratio.where(layer.weight.norm > 0, float("nan"))  # weights that were all 0 have none
+        return ratio(layer.update.norm, layer.weight.norm)  # weights that were all 0 have none

@@ -8,8 +8,7 @@ Small for either reason, so it is kept beside the backward signal and the activa
 from dataclasses import dataclass
 from typing import final
 
-from torch import Tensor
-
+from unvanish.measure.moments import Number
 from unvanish.measure.quantity import Quantity, Signals
 
 
@@ -20,5 +19,5 @@ class WeightGradientNorm(Quantity):
     unit = "loss / weight"
     scale = "log"
 
-    def of(self, layer: Signals) -> Tensor | None:
+    def of(self, layer: Signals) -> Number | None:
         return layer.weight_gradient.norm if layer.weight_gradient else None

@@ -47,14 +47,14 @@ def _by_torch(values_BD: Tensor, region: Region) -> Tensor:
     saturated = saturated_share(values_BD, Region(max(region.low, -3e38), min(region.high, 3e38)))
     dead = None if dead_D is None else dead_D.float().mean()
     numbers = (found.mean, found.std, found.rms, found.norm, saturated, dead)
-    return torch.stack([ROW.new_zeros(()) if number is None else number.double() for number in numbers])
+    return ROW.new_tensor([0.0 if number is None else float(number) for number in numbers])
 
 
 def change(before: Tensor, after: Tensor) -> Tensor:
     """‖after − before‖ and ‖before‖, [2]."""
     kernels = library()
     if kernels is None or not fits(before, torch.float32) or not fits(after, torch.float32):
-        return torch.stack([norm(after - before).double(), norm(before).double()])
+        return ROW.new_tensor([float(norm(after - before)), float(norm(before))])
     sizes = ROW.new_empty(2)
     kernels.change(before.data_ptr(), after.data_ptr(), before.numel(), sizes.data_ptr())
     return sizes
