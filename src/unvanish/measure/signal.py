@@ -72,20 +72,20 @@ class Moments:
 def moments(values: Tensor, *, lead: int = 0, batch: bool = False) -> Moments:
     """All moments of a tensor, for each of its first `lead` dimensions. `batch`: what follows them is a batch.
 
-    Var[x] = E[(x − x̄)²] + Var[x̄], with x̄ the mean over the batch: both are sums of squares of what is left when a
-    mean was subtracted, where E[x²] − E[x]² would cancel if all elements are close to each other.
+    A mean is subtracted before anything is squared: E[x²] − E[x]² cancels where all elements are close to each other.
+    With x̄ the mean over the batch, Var[x] = E[(x − x̄)²] + Var[x̄].
     """
     values = torch.view_as_real(values.detach()) if values.is_complex() else values.detach()
     values = single(values if values.dim() > lead else values.unsqueeze(-1))
-    average = values.mean(lead)
-    spread = _root_mean_square(values - average.unsqueeze(lead), lead)
-    features = average.flatten(lead) if average.dim() > lead else average.unsqueeze(-1)
-    mean = features.mean(-1, keepdim=True)
-    std = hypot(spread, _root_mean_square(features - mean, lead))
-    several = batch and values.dim() > lead + 1 and values.shape[lead] > 1
-    return Moments(
-        _count(values, lead), norm(values, lead), number(mean.squeeze(-1), lead), std, spread if several else None
-    )
+    flat = values.flatten(lead)
+    mean = flat.mean(-1, keepdim=True)
+    if batch and values.dim() > lead + 1 and values.shape[lead] > 1:
+        average, centred = _around_the_batch(values, lead)
+        spread = _root_mean_square(centred, lead)
+        std = hypot(spread, _root_mean_square(average.flatten(lead) - mean, lead))
+    else:
+        spread, std = None, _root_mean_square(flat - mean, lead)
+    return Moments(_count(values, lead), norm(values, lead), number(mean.squeeze(-1), lead), std, spread)
 
 
 def size(values: Tensor, *, lead: int = 0) -> Moments:
@@ -96,7 +96,15 @@ def size(values: Tensor, *, lead: int = 0) -> Moments:
 
 def spread_over_batch(values: Tensor, lead: int = 0) -> Number:
     """√ mean (x − x̄)², x̄ the mean over the batch, the first dimension after `lead`."""
-    return _root_mean_square(values - values.mean(lead, keepdim=True), lead)
+    return _root_mean_square(_around_the_batch(values, lead)[1], lead)
+
+
+def _around_the_batch(values: Tensor, lead: int) -> tuple[Tensor, Tensor]:
+    """x̄, as a batch of one, and x − x̄. Sample 0 is subtracted first: the mean of large and close numbers is rounded."""
+    sample = values[(slice(None),) * lead + (slice(1),)]
+    moved = values - sample
+    average = moved.mean(lead, keepdim=True)
+    return sample + average, moved.sub_(average)
 
 
 def _root_mean_square(values: Tensor, lead: int) -> Number:
@@ -120,10 +128,9 @@ def dead_units(z: Tensor, region: Region, unit_axis: int, lead: int = 0) -> Tens
     """For each unit of z, whether all samples of the batch fall on the same flat side: booleans, [R, U]."""
     if region == EVERYWHERE:
         return None
-    units_last = z.movedim(unit_axis, -1)
-    z_BU = units_last.reshape(*z.shape[:lead], -1, units_last.shape[-1])
-    below = z_BU.amax(lead) <= region.low if region.low > float("-inf") else None
-    above = z_BU.amin(lead) >= region.high if region.high < float("inf") else None
+    batch = tuple(axis for axis in range(lead, z.dim()) if axis != unit_axis)  # and positions
+    below = z.amax(batch) <= region.low if region.low > float("-inf") else None
+    above = z.amin(batch) >= region.high if region.high < float("inf") else None
     return above if below is None else below if above is None else below | above
 
 
