@@ -1,5 +1,6 @@
 """What a training hands over while it runs: small enough to send, complete enough to go on from."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -69,3 +70,18 @@ class Chunk:
 
 def chunk_of(state: str, rows: list[Epoch], tables: list[Table], **rest: Any) -> Chunk:
     return Chunk(state, tuple(rows), joined(tables) if tables else Table(), **rest)
+
+
+def rows_of_table(table: Table, layers: Sequence[str]) -> list[dict[str, Any]]:
+    """What was measured, a row for each step and quantity, by the layers of the run that it belongs to."""
+    # a run that version 0.1 began has some of the same layers under other names
+    alike = len(layers) == len(table.layers)
+    place = range(len(layers)) if alike else [list(layers).index(layer) for layer in table.layers]
+    rows = []
+    for index, (stage, epoch) in enumerate(table.steps):
+        for quantity, values_SL in table.values.items():
+            values = np.full(len(layers), np.nan)
+            values[place] = values_SL[index]
+            if not np.isnan(values).all():
+                rows.append({"stage": stage, "epoch": epoch, "quantity": quantity, "values": values})
+    return rows

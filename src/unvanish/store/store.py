@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
@@ -12,16 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from unvanish.core.errors import StoreError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import unpack
-from unvanish.store.chunk import Chunk
+from unvanish.store.chunk import Chunk, rows_of_table
 from unvanish.store.events import Event
 from unvanish.store.files import Files, checkpoint_name, refuse_foreign, weights_name
+from unvanish.store.lock import LOCK, OWNER, locked, sign
 from unvanish.store.protocol import ENDED, Header, Start, Summary
 from unvanish.store.reading import outcome_of, read_epochs, read_table, summary_of
 from unvanish.store.record import Record
@@ -41,7 +39,7 @@ from unvanish.store.upgrade import is_version_1, upgrade
 
 log = logging.getLogger("unvanish")
 
-FILE, LOCK, OWNER = "unvanish.sqlite", "lock", "owner"
+FILE = "unvanish.sqlite"
 
 
 class Store:
@@ -66,7 +64,7 @@ class Store:
         with in_sentences(folder):
             folder.mkdir(parents=True, exist_ok=True)
             refuse_foreign(folder, (FILE,), (LOCK, OWNER))
-            lock = _locked(folder)
+            lock = locked(folder)
         try:
             yield cls._opened(folder)
         finally:
@@ -77,7 +75,7 @@ class Store:
         """The store behind the lock, with its tables, without what a killed writer left over."""
         store = cls(folder, engine_for(folder / FILE, readonly=False))
         with in_sentences(folder):
-            (folder / OWNER).write_text(f"{os.getpid()}\n")
+            sign(folder)
         with store._writing() as connection:
             if is_version_1(connection):
                 upgrade(connection)
@@ -184,9 +182,9 @@ class Store:
             if chunk.rows:
                 connection.execute(insert(curve), [{"digest": digest, **asdict(row)} for row in chunk.rows])
                 changed |= summary_of(read_epochs(connection, digest), chunk.state)
-            measured = _rows(digest, before, chunk)
+            measured = rows_of_table(chunk.measured, before.layers)
             if measured:
-                connection.execute(insert(series), measured)
+                connection.execute(insert(series), [{"digest": digest, **row} for row in measured])
                 changed["units"] = dict(chunk.measured.units)
             if chunk.state != "failed":  # a failed run keeps its checkpoint, to go on from
                 last = chunk.rows[-1] if chunk.checkpoint is not None else None
@@ -288,40 +286,6 @@ def _recipe(row: Row) -> Recipe | None:
 def _checkpoint_of(row: Row) -> str:
     """The name follows from the run; none that is written anywhere is believed."""
     return checkpoint_name(row.digest, row.checkpoint_stage, row.checkpoint_epoch)
-
-
-def _rows(digest: str, run: Row, chunk: Chunk) -> list[dict[str, Any]]:
-    """What was measured, a row for each step and quantity, by the run's own layers."""
-    table = chunk.measured
-    if not table.steps:
-        return []
-    layers = tuple(run.layers)
-    # a run that version 0.1 began has some of the same layers under other names
-    alike = len(layers) == len(table.layers)
-    place = range(len(layers)) if alike else [layers.index(layer) for layer in table.layers]
-    rows = []
-    for index, (stage, epoch) in enumerate(table.steps):
-        for quantity, values_SL in table.values.items():
-            values = np.full(len(layers), np.nan)
-            values[place] = values_SL[index]
-            if not np.isnan(values).all():
-                rows.append({"digest": digest, "stage": stage, "epoch": epoch, "quantity": quantity, "values": values})
-    return rows
-
-
-def _locked(folder: Path) -> FileLock:
-    """The lock of the store's only writer, held."""
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        owner = folder / OWNER
-        process = f"process {owner.read_text().strip()}" if owner.exists() else "which has only begun"
-        raise StoreError(
-            f"another unvanish ({process}) is writing to {folder}; wait for it to end, "
-            "or name another folder with --store"
-        ) from error
-    return lock
 
 
 def _facts(connection: Connection, environment: int) -> dict[str, Any]:
