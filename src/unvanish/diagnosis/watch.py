@@ -156,15 +156,20 @@ class Watch:
         if len(self._recorder.rows) > before:
             if self.writers:
                 self._write()
-            elif len(self._recorder.rows) > WAITING:
+            if len(self._recorder.rows) + len(self._tables) > WAITING:
                 _ = self.table
 
     @property
     def table(self) -> Table:
         """Everything that was measured; this is what waits for the device."""
-        if self._recorder.rows:
-            self._tables = [joined([*self._tables, self._recorder.take()])]
+        self._take()
+        if len(self._tables) > 1:
+            self._tables = [joined(self._tables)]
         return self._tables[0] if self._tables else Table()
+
+    def _take(self) -> None:
+        if self._recorder.rows:
+            self._tables.append(self._recorder.take())
 
     @property
     def readings(self) -> list[tuple[Any, Table]]:
@@ -213,7 +218,8 @@ class Watch:
         return diagnose(examination, title=title)
 
     def _write(self) -> None:
-        values = dict(_flat(self.table))
+        self._take()
+        values = dict(_flat(self._tables[-1]))
         for writer in self.writers:
             try:
                 writer.write(self.steps - 1, values)
