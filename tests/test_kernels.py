@@ -23,7 +23,7 @@ from unvanish.train.images import ImageData
 from unvanish.train.loop import EpochDone, train
 from unvanish.train.native import passes
 from unvanish.train.native.library import library
-from unvanish.train.native.passes import COLUMNS, change, scaled_rows, surveyed
+from unvanish.train.native.passes import COLUMNS, change, scaled_rows, spread, surveyed
 
 SHAPES = [(1, 1), (2, 3), (64, 128), (512, 128), (96, 10), (33, 4097), (5000, 1), (7, 784)]
 needs_a_compiler = pytest.mark.skipif(library() is None, reason="no C compiler on this machine")
@@ -55,6 +55,24 @@ def test_a_survey_is_what_torch_says(shape, region):
     exact = Exact(values, region)
     for column, value in survey(values, region).items():
         assert value == pytest.approx(getattr(exact, column), rel=1e-6, abs=1e-7), column
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e25], ids=str)
+def test_a_spread_is_what_torch_says(shape, scale):
+    torch.manual_seed(0)
+    values = (torch.randn(shape) + 100 * torch.randn(shape[1])) * scale  # each unit around a mean of its own
+    exact = values.double() - values.double().mean(0)
+    assert spread(values).item() == pytest.approx(exact.square().mean().sqrt().item(), rel=1e-5)
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_a_spread_of_what_is_not_finite_is_no_number(odd):
+    values = torch.randn(64, 8)
+    values[3, 5] = odd
+    assert math.isnan(spread(values).item())
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.5, 1000.0])

@@ -145,3 +145,33 @@ void change(const float *before, const float *after, int64_t n, double *sizes) {
     sizes[0] = sqrt(moved);
     sizes[1] = sqrt(size);
 }
+
+/* √ mean (x − x̄)², x̄ the mean over the batch. Sample 0 is subtracted first: the mean of close numbers is rounded. */
+void spread(const float *x_BD, int64_t B, int64_t D, double *found) {
+    double all = 0;
+    float *rest_D = calloc(D, sizeof(float)); /* x̄ − x_0 */
+    *found = NAN;
+    if (!rest_D) return;
+    for (int64_t b = 0; b < B; b++)
+        for (int64_t d = 0; d < D; d++) rest_D[d] += x_BD[b * D + d] - x_BD[d];
+    for (int64_t d = 0; d < D; d++) rest_D[d] /= B;
+    for (int64_t b = 0; b < B; b++) {
+        float squares = 0;
+        #pragma omp simd reduction(+ : squares)
+        for (int64_t d = 0; d < D; d++) {
+            float away = x_BD[b * D + d] - x_BD[d] - rest_D[d];
+            squares += away * away;
+        }
+        all += squares;
+    }
+    if (!(all / (B * D) > LEAST && all / (B * D) < MOST)) { /* as in `moments` */
+        all = 0;
+        for (int64_t b = 0; b < B; b++)
+            for (int64_t d = 0; d < D; d++) {
+                double away = (double)x_BD[b * D + d] - x_BD[d] - rest_D[d];
+                all += away * away;
+            }
+    }
+    free(rest_D);
+    *found = sqrt(all / (B * D));
+}

@@ -54,6 +54,7 @@ def _declared(kernels: ctypes.CDLL) -> ctypes.CDLL:
     for function, arguments in (
         (kernels.pick, (pointer, pointer, count, count, pointer)),
         (kernels.survey, (pointer, count, count, single, single, pointer)),
+        (kernels.spread, (pointer, count, count, pointer)),
         (kernels.change, (pointer, pointer, count, pointer)),
     ):
         function.argtypes, function.restype = arguments, None

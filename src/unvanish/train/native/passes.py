@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unvanish.measure.moments import norm
 from unvanish.measure.region import EVERYWHERE, Region
-from unvanish.measure.signal import dead_units, moments, saturated_share
+from unvanish.measure.signal import dead_units, moments, saturated_share, spread_over_batch
 from unvanish.train.native.library import library
 
 COLUMNS = ("mean", "std", "rms", "norm", "saturated", "dead")  # of a survey, as in kernels.c
@@ -48,6 +48,16 @@ def _by_torch(values_BD: Tensor, region: Region) -> Tensor:
     dead = None if dead_D is None else dead_D.float().mean()
     numbers = (found.mean, found.std, found.rms, found.norm, saturated, dead)
     return ROW.new_tensor([0.0 if number is None else float(number) for number in numbers])
+
+
+def spread(values: Tensor) -> Tensor:
+    """√ mean (x − x̄)², x̄ the mean over the batch, 0-dimensional."""
+    kernels = library()
+    if kernels is None or not fits(values, torch.float32) or values.dim() < 2 or values.numel() == 0:
+        return ROW.new_tensor(float(spread_over_batch(values.detach())))
+    found = ROW.new_empty(())
+    kernels.spread(values.data_ptr(), len(values), values[0].numel(), found.data_ptr())
+    return found
 
 
 def change(before: Tensor, after: Tensor) -> Tensor:

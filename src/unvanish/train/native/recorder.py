@@ -14,8 +14,8 @@ from unvanish.measure.quantities import ALL
 from unvanish.measure.quantity import Signals
 from unvanish.measure.region import EVERYWHERE
 from unvanish.measure.schedule import Schedule
-from unvanish.measure.signal import Moments, spread_over_batch
-from unvanish.train.native.passes import ROW, Survey, change, surveyed
+from unvanish.measure.signal import Moments
+from unvanish.train.native.passes import Survey, change, spread, surveyed
 from unvanish.train.native.sites import Site
 
 
@@ -41,7 +41,7 @@ class SurveyRecorder:
 
     def activation(self, site: Site, h: Tensor) -> None:
         self._seen["activation", site.index].append(surveyed(h, EVERYWHERE))
-        self._seen["spread", site.index].append(ROW.new_tensor(spread_over_batch(h.detach())))
+        self._seen["spread", site.index].append(spread(h))
 
     def backward(self, site: Site, dz: Tensor) -> None:
         self._seen["backward", site.index].append(surveyed(dz, EVERYWHERE))
