@@ -71,6 +71,7 @@ SCENARIOS = {
     "over time, no trial": ("vanishing", {}, {"learned": None, "over_calls": [1e-9] * 6 + [1.0] * 6}),
     "collapse, gently": ("collapse", contrast(0.01), FAILS),
     "collapse at once": ("collapse", {"spread": [1.0, 1.0, 1e-5, 1e-5, 1e-5, 1.0]}, FAILS),
+    "collapse to nothing": ("collapse", {"spread": [1.0, 1.0, 1.0, 0.02, 0.0, 1.0]}, FAILS),
     "collapse, no trial": ("collapse", contrast(0.001), {"learned": None}),
     "collapse of data that nobody learns from": ("collapse", contrast(0.01), FAILS | {"learnable": False}),
     "collapse at once of such data": (
@@ -231,6 +232,13 @@ EXPECTED: dict[str, Said | None] = {
         {"contrast": 1e-05},
         ("vanishing", "lr_low", "dead"),
         "from layer layer2 on, activations hardly depend on the input: 1.0e-05 of the signal differs from input to input, and it is lost within one layer",
+    ),
+    "collapse to nothing": Said(
+        0.85,
+        ("layer3", "layer4"),
+        {"contrast": 0.0},
+        ("lr_low",),
+        "from layer layer3 on, activations hardly depend on the input: less of the signal than float32 resolves differs from input to input",
     ),
     "collapse, no trial": Said(
         0.6,
