@@ -3,6 +3,7 @@
 import copy
 import random
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -273,3 +274,61 @@ def test_a_multiple_of_the_loss_changes_no_number_of_the_flow() -> None:
     np.testing.assert_allclose(
         one.factors("backward_norm", backward=True), other.factors("backward_norm", backward=True), rtol=1e-3
     )
+
+
+class WithLoss(nn.Module):
+    """As the models of transformers: labels come in, and the loss comes out."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, labels: Tensor) -> Any:
+        scores = self.inner(x)
+        return SimpleNamespace(loss=functional.cross_entropy(scores, labels), logits=scores)
+
+
+@pytest.mark.parametrize(("activation", "depth"), [(nn.Tanh, 3), (nn.Sigmoid, 12)])
+def test_a_model_that_computes_its_own_loss_is_judged_as_one_with_a_loss_beside_it(activation, depth) -> None:
+    torch.manual_seed(0)
+    inner = nn.Sequential(
+        *(layer for _ in range(depth) for layer in (nn.Linear(16, 16), activation())), nn.Linear(16, 4)
+    )
+    x = torch.randn(9, 64, 16)
+    y = x[..., :4].argmax(-1)
+    beside = uv.check(
+        inner, zip(x, y, strict=True), functional.cross_entropy, torch.optim.Adam(inner.parameters(), 0.01)
+    )
+    model = WithLoss(inner)
+    alone = uv.check(
+        model,
+        [{"x": one, "labels": its} for one, its in zip(x, y, strict=True)],
+        optimizer=torch.optim.Adam(model.parameters(), 0.01),
+    )
+    assert alone.healthy == beside.healthy == (depth == 3)
+    assert [finding.kind for finding in alone.findings] == [finding.kind for finding in beside.findings]
+    assert not alone.notes
+
+
+def test_a_dict_without_a_target_is_told() -> None:
+    class Itself(nn.Linear):
+        def forward(self, x: Tensor) -> Any:
+            return SimpleNamespace(loss=(super().forward(x) - x).square().mean())
+
+    found = uv.check(Itself(4, 4), [{"x": torch.randn(16, 4)} for _ in range(4)])
+    assert any("the batches hold no target" in note for note in found.notes)
+
+
+def test_no_remedy_is_advised_that_finds_nothing_to_do() -> None:
+    """An all-ReLU network is not told to take ReLU."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*(layer for _ in range(40) for layer in (nn.Linear(16, 16), nn.ReLU())), nn.Linear(16, 4))
+    x = torch.randn(9, 64, 16)
+    batches = [(one, one[:, :4].argmax(-1)) for one in x]
+    found = uv.check(model, batches, functional.cross_entropy, torch.optim.Adam(model.parameters(), 1e-3))
+    assert found.primary is not None
+    assert found.primary.kind == "vanishing"
+    remedies = [one for one in found.prescriptions if isinstance(one, uv.Remedy)]
+    assert remedies
+    for remedy in remedies:
+        remedy.apply(uv.Setup.of(model, x[0]))

@@ -41,6 +41,8 @@ def names(*numbers: int) -> tuple[str, ...]:
         ([0, 0, 0, 1, 1, 1], Passage(0.0, names(2), "layer0")),
         ([NAN, NAN, 1e-2, 1, 1, 1], Passage(0.0, names(1), "layer0")),
         ([0, 0, 0, 0, 0, 0], Passage(1.0, ())),
+        ([0, 0, 1e-42, 1e-28, 1e-14, 1], Passage(0.0, names(0, 1, 2, 3, 4), "layer0")),  # used up: it goes on like that
+        ([0, 0, 1e-20, 1e-14, 1e-7, 1], Passage(0.0, names(1), "layer0")),  # cut off between layer 2 and layer 1
         # Nine tenths of what is lost go in one layer, and no neighbour loses half as much
         ([1e-10, 1e-9, 1, 1, 1, 1], Passage(1e-10, names(1), "layer0")),
         ([1e-12, 1e-7, 1, 1, 1, 1], Passage(1e-12, names(0, 1), "layer0")),
@@ -223,3 +225,9 @@ def test_steps_joined_and_taken_apart() -> None:
     np.testing.assert_array_equal(whole.mean("all").row("spread"), [2.0, 2.0])
     np.testing.assert_array_equal(whole.row("spread", 0), [1, 2])
     np.testing.assert_array_equal(whole.row("nothing"), [NAN, NAN])
+
+
+def test_the_factor_per_layer_of_a_signal_that_was_used_up_is_that_of_the_layers_where_it_was_seen() -> None:
+    used_up = backward_loss(table(backward_norm=[0, 0, 1e-42, 1e-28, 1e-14, 1]))
+    assert used_up.per_layer == pytest.approx(1e-14)
+    assert backward_loss(table(backward_norm=[0, 0, 0, 1, 1, 1])).per_layer == 0

@@ -283,3 +283,9 @@ def test_models_and_losses_that_differentiate_by_the_input(make, loss_fn, batche
     record = uv.run(given, batches, epochs=20, held_out=batches[:2])
     expected = sum(loss_fn(given.model.eval()(x), y).item() for x, y in batches[:2]) / 2
     assert record.epochs[-1].val_loss < expected / 2
+
+
+def test_held_out_may_be_none_and_nothing_else_that_holds_no_batches() -> None:
+    assert uv.run(setup(), BATCHES, steps=2, held_out=None).epochs
+    with pytest.raises(uv.RecipeError, match="held_out are batches"):
+        uv.run(setup(), BATCHES, steps=2, held_out=3)

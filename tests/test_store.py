@@ -429,3 +429,13 @@ def test_an_upgrade_is_whole_or_not_at_all(old_store, monkeypatch):
     assert tables() == before
     assert len(uv.Store.reader(old_store).summaries()) == 3
     assert not tables() & {"flow", "epochs", "runs"}
+
+
+def test_a_store_is_read_by_a_process_that_has_not_used_recipes_yet(tmp_path):
+    store = tmp_path / "store"
+    uv.run(uv.method("2", samples=512, hidden=(8,)), epochs=1, store=store)
+    code = (
+        f"import unvanish as uv; (one,) = uv.Store.reader({str(store)!r}).summaries(); print(one.recipe.network.kind)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "mlp\n"

@@ -35,6 +35,8 @@ class Built:
 class Network(Registered):
     """Frozen numbers plus one method."""
 
+    home = "unvanish.models"
+
     @abstractmethod
     def build(self) -> Built: ...
 

@@ -10,6 +10,8 @@ from unvanish.core.values import Registered
 class Remedy(Registered):
     """Frozen data plus one method. Its file's docstring says why it works and where it fails."""
 
+    home = "unvanish.remedies"
+
     @abstractmethod
     def apply(self, setup: Setup) -> Setup:
         """The setup with this remedy in it; the one given is left as it is.

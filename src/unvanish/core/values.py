@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
+from importlib import import_module
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from pydantic import AfterValidator, ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
@@ -102,9 +103,12 @@ class Registered(ABC):
     """Base of remedies and networks: a family of frozen dataclasses with a registry of its members, by `kind`.
 
     A member is known as soon as its module is imported; nothing has to be registered.
+
+    home   the package of those that come with unvanish; imported when data are read
     """
 
     kind: ClassVar[str]
+    home: ClassVar[str]
 
     def dump(self) -> dict[str, Any]:
         """JSON-able data, `kind` included."""
@@ -115,6 +119,7 @@ class Registered(ABC):
         """The member of this family that `value` (a member already, or its dumped data) stands for."""
         if isinstance(value, cls):
             return value
+        import_module(cls.home)
         members = {member.kind: member for member in cls.members()}
         if not isinstance(value, dict) or "kind" not in value:
             raise RecipeError(f"{value!r} is no {cls.__name__.lower()}: it has no 'kind' ({', '.join(members)})")

@@ -24,7 +24,7 @@ from unvanish.measure.graph.layers import tensors_in
 from unvanish.measure.graph.passes import How, Pass, observe, of_gradients
 from unvanish.measure.graph.recorder import Row, row_of, table_of
 from unvanish.measure.guard import Guard
-from unvanish.train.batches import Batch, mapped
+from unvanish.train.batches import LABELS, Batch, mapped
 
 FEW = 48  # samples held back that prove nothing where they show nothing
 PASSES = 2
@@ -88,7 +88,11 @@ def _as_it_is(
     notes = [f"{', '.join(unseen)}: operations that are not known"] if unseen else []
     notes += [f"{' of '.join(reversed(key))} ({reason})" for key, reason in guard.failed.items()]
     if not context.compares:
-        notes.append("learning: the loss does not depend on which target goes with which output")
+        notes.append(
+            "learning: the loss does not depend on which target goes with which output"
+            if context.held[0].has_target
+            else f"learning: the batches hold no target: none is called {', '.join(LABELS)}"
+        )
     return Examination(
         table.with_values(taken),
         stronger=_stronger(context, names, guard),

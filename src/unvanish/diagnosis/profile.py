@@ -5,7 +5,7 @@ All are ratios, so nothing here changes when the loss is multiplied by a constan
 # L layers, in forward order
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,7 +16,7 @@ unbounded = np.errstate(over="ignore")  # a ratio beyond the largest number is i
 TIME_STEPS = 8  # fewer uses of one weight are depth, not time
 EXPLAINED = 0.8  # of the logarithm of a loss: what is called most of it
 ALIKE = 0.5  # of the span's mean drop a layer: a neighbour that loses as much as that belongs to it
-GONE = 2.3e-308  # the smallest normal float64, in place of 0 in a logarithm
+CUT = 1e-30  # 8 orders over the smallest float32: from there to 0 in one layer is no rounding, but a cut
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,20 @@ class Passage:
     factor   signal at the far end over the signal at the near end
     layers   the shortest run of layers that explains most of it
     at       the layer at the far end
+    usual    the factor of one layer, where so little is left that the whole one is measured as 0
     """
 
     factor: float
     layers: tuple[str, ...]
     at: str = ""
+    usual: float = field(default=0.0, compare=False)
 
     @property
     def per_layer(self) -> float:
         """The geometric mean over its layers."""
-        return self.factor ** (1 / len(self.layers)) if self.layers else 1.0
+        if not self.layers:
+            return 1.0
+        return self.factor ** (1 / len(self.layers)) if self.factor > 0 else self.usual
 
 
 @unbounded
@@ -55,9 +59,30 @@ def backward_loss(table: Table) -> Passage:
     ratio_L = below_L / np.where(above_L > 0, above_L, np.inf)
     worst = int(np.argmin(ratio_L))
     top = worst + int(np.argmax(b_L[worst:]))
-    drops = np.diff(np.log(np.maximum(below_L[worst : top + 1], GONE)))  # of layer l: what is lost from l + 1 to it
+    drops = np.diff(_logs(below_L[worst : top + 1]))  # of layer l: what is lost from l + 1 to it
     start, stop = _span(drops)
-    return Passage(float(ratio_L[worst]), table.layers[worst + start : worst + stop], table.layers[worst])
+    layers, factor = table.layers[worst + start : worst + stop], float(ratio_L[worst])
+    usual = float(np.exp(-drops[start:stop].mean())) if layers else 1.0
+    return Passage(factor, layers, table.layers[worst], usual)
+
+
+def _logs(values_L: Array) -> Array:
+    """Logarithms of a signal that may end in zeros at its front.
+
+    Zeros behind a signal that was almost as small as float32 can be are taken to go on as it went before: nobody
+    knows how. Behind a larger one they are a cut, larger than any other loss.
+    """
+    seen = np.flatnonzero(values_L > 0)
+    logs = np.log(np.where(values_L > 0, values_L, 1.0))
+    if not len(seen) or len(seen) == len(values_L):
+        return logs
+    first, last = seen[0], len(values_L) - 1
+    slope = (logs[last] - logs[first]) / max(1, last - first)
+    if values_L[first] > CUT or slope <= 0:
+        logs[:first] = -1e3  # no float64 is as small
+    else:
+        logs[:first] = logs[first] - slope * np.arange(first, 0, -1)
+    return logs
 
 
 def _span(drops: Array) -> tuple[int, int]:
@@ -90,9 +115,14 @@ def backward_growth(table: Table) -> Passage:
     if len(table) < 2 or not near > 0:
         return Passage(1.0, ())
     far = int(np.argmax(b_L))
-    logs = np.log(np.maximum(b_L[far:], GONE))
+    logs = _logs_of_what_is_there(b_L[far:])
     start, stop = _span(np.maximum(-np.diff(logs), 0.0))
     return Passage(float(b_L.max() / near), table.layers[far + start : far + stop], table.layers[far])
+
+
+def _logs_of_what_is_there(values_L: Array) -> Array:
+    """A zero within is the inside of a branch, and no fall: it counts as the smallest of the others."""
+    return np.log(np.maximum(values_L, values_L[values_L > 0].min()))
 
 
 @unbounded
@@ -103,7 +133,7 @@ def forward_growth(table: Table) -> Passage:
     if len(seen) < 2:
         return Passage(1.0, ())
     near, far = int(seen[0]), int(np.argmax(h_L))
-    logs = np.log(np.maximum(h_L[near : far + 1], GONE))
+    logs = _logs_of_what_is_there(h_L[near : far + 1])
     start, stop = _span(np.maximum(np.diff(logs), 0.0))
     layers = table.layers[near + start + 1 : near + stop + 1]
     return Passage(float(h_L[far] / h_L[near]), layers, table.layers[far])

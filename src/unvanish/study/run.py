@@ -1,5 +1,6 @@
 """`uv.run`: train one recipe, or a setup of one's own, in this process."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ def run(
     *,
     epochs: int | None = None,
     steps: int | None = None,
-    held_out: Iterable[Any] = (),
+    held_out: Iterable[Any] | None = None,
     on_step: OnStep | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     store: str | Path | None = None,
@@ -65,6 +66,7 @@ def run(
     Raises `RecipeError` where arguments do not go together.
     """
     if isinstance(batches, int) and epochs is None:  # version 0.1: run(recipe, 5)
+        warnings.warn("run(recipe, 5) is run(recipe, epochs=5) now", DeprecationWarning, stacklevel=2)
         batches, epochs = None, batches
     _check_counts(epochs=epochs, steps=steps, measure_every=measure_every)
     whole_number("seed", seed)
@@ -75,6 +77,9 @@ def run(
             raise RecipeError("a setup is kept under a name: run(setup, batches, store=…, name='…')")
         if steps is not None and len(what.stages) > 1:
             raise RecipeError("a training in stages shares out its epochs: give epochs, and no steps")
+        held_out = () if held_out is None else held_out
+        if not isinstance(held_out, Iterable):
+            raise RecipeError(f"held_out are batches as well, an iterable of (input, target); not {held_out!r}")
         given = GivenData(batches, list(held_out) if isinstance(held_out, Iterator) else held_out, steps=steps)
         return _run_setup(
             what, given, epochs, on_step, on_epoch, store, name, fresh, device, seed, measure_every, progress

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -12,6 +12,7 @@ from unvanish.core.errors import UnvanishError
 from unvanish.measure.graph.layers import tensors_in
 
 T = TypeVar("T")
+LABELS = ("labels", "label", "targets", "target", "y")  # names of a target among the inputs of a model with a loss
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,19 @@ class Batch:
     def output_of(self, model: nn.Module) -> Any:
         """From a copy of the input: a model may work on it in place."""
         return call(model, mapped(torch.clone, self.input))
+
+    def reordered(self, order: Tensor) -> "Batch":
+        """The same inputs with the targets of other samples; a dict alone holds them under one of `LABELS`."""
+        if self.target is None and isinstance(self.input, Mapping):
+            moved = {name: shuffled(self.input[name], order) for name in LABELS if name in self.input}
+            return replace(self, input={**self.input, **moved})
+        return replace(self, target=shuffled(self.target, order))
+
+    @property
+    def has_target(self) -> bool:
+        return self.target is not None or (
+            isinstance(self.input, Mapping) and any(name in self.input for name in LABELS)
+        )
 
     @property
     def size(self) -> int:

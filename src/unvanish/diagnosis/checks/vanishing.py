@@ -17,6 +17,8 @@ Schoenholz et al. 2017, "Deep Information Propagation", section 4.
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+
 from unvanish.core.finding import Finding, Prescription
 from unvanish.diagnosis.examination import Check, Examination
 from unvanish.diagnosis.profile import backward_loss, dead_only_at_this_scale, left_over_time, listed, skips_over
@@ -69,7 +71,9 @@ class Vanishing(Check):
 
     def _for(self, seen: Examination) -> tuple[Prescription, ...]:
         pairs = skips_over(seen.table)
-        return (*self.prescriptions, SkipConnection(pairs)) if pairs else self.prescriptions
+        rectified = not np.isnan(seen.of("dead")).all() and np.isnan(seen.of("saturated")).all()
+        apply = tuple(one for one in self.prescriptions if not (rectified and isinstance(one, BetterActivation)))
+        return (*apply, SkipConnection(pairs)) if pairs else apply
 
 
 def _limit(seen: Examination) -> float:

@@ -73,8 +73,9 @@ def gap(model: nn.Module, batches: Sequence[Batch], loss: Loss, quietly: Quietly
             own.append(loss(output, batch.target).item())
             for index in range(SHUFFLES):
                 order = torch.randperm(batch.size, generator=generator)
-                output = batch.output_of(model) if differentiates else output
-                others[index] += loss(output, shuffled(batch.target, order)).item() / len(batches)
+                other = batch.reordered(order)
+                output = other.output_of(model) if differentiates or other.target is None else output
+                others[index] += loss(output, other.target).item() / len(batches)
     mean_own, mean = sum(own) / len(own), sum(others) / SHUFFLES
     if not math.isfinite(mean_own + mean):
         return Gap(0.0, 0.0)
@@ -94,8 +95,10 @@ def compares(model: nn.Module, batch: Batch, loss: Loss, quietly: Quietly) -> bo
     The loss of some models is part of their output, others' targets broadcast against all outputs; the permutation
     test then says nothing. The noise has the range of the targets, and is compared in float64 where the loss takes it.
     """
-    if batch.size < 2:
+    if batch.size < 2 or not batch.has_target:
         return False
+    if batch.target is None:  # the model itself has compared them
+        return True
     with quietly():
         output = mapped(torch.detach, batch.output_of(model))
     for wide, least in ((torch.float64, 1e-9), (torch.float32, 1e-5)):  # relative; rounding is 1e-16 and 1e-7
