@@ -51,7 +51,7 @@ class Member:
         return self.stdout.readline().strip()
 
 
-class Crew:
+class Processes:
     """The processes of one way, each on a core of its own."""
 
     def __init__(self, way: str, cores: list[int]) -> None:
@@ -79,7 +79,7 @@ class Crew:
 
 
 def be(way: str, core: int) -> None:
-    """A process of a crew: after every epoch say so, and wait to be told to go on."""
+    """One of the processes of a way: after every epoch say so, and wait to be told to go on."""
     os.sched_setaffinity(0, {core})
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a framework prints must not get between
@@ -103,22 +103,22 @@ def be(way: str, core: int) -> None:
 def measure(names: list[str], rounds: int) -> tuple[dict[str, list[float]], dict[str, str]]:
     """Seconds a round by way, and the ways that could not be measured with the reason."""
     cores = sorted(os.sched_getaffinity(0))
-    crews, missing = [], {}
+    running, missing = [], {}
     for name in names:
         print(f"  warming up: {name}", file=sys.stderr, flush=True)
-        crew = Crew(name, cores)
-        if reason := crew.ready():
+        started = Processes(name, cores)
+        if reason := started.ready():
             missing[name] = reason
-            crew.end()
+            started.end()
         else:
-            crews.append(crew)
-    seconds: dict[str, list[float]] = {crew.way: [] for crew in crews}
+            running.append(started)
+    seconds: dict[str, list[float]] = {one.way: [] for one in running}
     for number in range(rounds):
         print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-        for crew in crews:
-            seconds[crew.way].append(crew.epoch())
-    for crew in crews:
-        crew.end()
+        for one in running:
+            seconds[one.way].append(one.epoch())
+    for one in running:
+        one.end()
     return seconds, missing
 
 

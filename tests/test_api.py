@@ -57,10 +57,13 @@ def test_reprs_are_one_line_and_say_what_it_is() -> None:
     record = uv.run(uv.baseline(hidden=(8,), samples=512, epochs=1))
     flow = uv.watch(model, torch.optim.SGD(model.parameters(), 0.1))
     setup = uv.Setup.of(model, torch.zeros(1, 16))
-    shown = [repr(x) for x in (diagnosis, record, flow, setup, record.series, record.series["dead"], record.table)]
+    shown = [
+        repr(x)
+        for x in (diagnosis, record, flow, setup, record.series, record.series["dead"], record.table, uv.MLP().build())
+    ]
     assert all("\n" not in text and len(text) < 250 for text in shown)
     assert "UV001 vanishing" in shown[0]
-    assert "finished after 1 epochs" in shown[1]
+    assert "finished after 1 epoch," in shown[1]
     assert str(uv.baseline()) == "7 x 128 sigmoid, no remedy"
 
 
@@ -276,3 +279,8 @@ def test_a_checkpoint_is_on_disk_before_the_row_that_names_it(tmp_path, monkeypa
     assert seen == ["weights", "row"]
     setup = replace(recipe.setup(), init=None)
     assert setup.layers == ("hidden1", "output")
+
+
+def test_dir_names_everything_once() -> None:
+    assert len(dir(uv)) == len(set(dir(uv)))
+    assert set(uv.__all__) <= set(dir(uv))

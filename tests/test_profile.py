@@ -180,12 +180,12 @@ def test_where_narrow_layers_lose_the_backward_signal_as_they_do_at_critical_wei
     assert counted(4, 0.03) == 0  # not lost
 
 
-@pytest.mark.parametrize(("now", "then", "asleep"), [(0.9, 0.5, True), (0.9, 0.8, False), (0.5, 0.1, False)])
-def test_dead_only_at_this_scale(now, then, asleep) -> None:
+@pytest.mark.parametrize(("now", "then", "only_here"), [(0.9, 0.5, True), (0.9, 0.8, False), (0.5, 0.1, False)])
+def test_dead_only_at_this_scale(now, then, only_here) -> None:
     def seen(dead: float) -> Table:
         return table(width=10_000, dead=[0, dead, 0, 0, 0, NAN])
 
-    assert dead_only_at_this_scale(Examination(seen(now), stronger=seen(then))) is asleep
+    assert dead_only_at_this_scale(Examination(seen(now), stronger=seen(then))) is only_here
     assert not dead_only_at_this_scale(Examination(seen(now)))
 
 

@@ -1,4 +1,4 @@
-"""What the doctor promises about everything that is not its own: models, loops, losses and data of any kind."""
+"""What check and watch promise about everything that is not its own: models, loops, losses and data of any kind."""
 
 import copy
 import io

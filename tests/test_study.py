@@ -82,7 +82,7 @@ def test_a_run_that_fails_is_kept_as_failed_and_the_others_go_on(tmp_path):
     assert ended == {broken.digest(): "failed", small().digest(): "finished"}
 
 
-def test_a_worker_that_cannot_start_is_given_up_with_its_last_words(tmp_path, monkeypatch):
+def test_a_worker_that_cannot_start_is_given_up_with_what_it_printed_last(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "torch.py").write_text("raise ImportError('no torch today')")
     with uv.Store.writer(tmp_path / "store") as store:
@@ -130,12 +130,12 @@ def test_a_worker_that_dies_over_an_ensemble_leaves_each_run_to_itself(tmp_path)
 
     def kill_once(event):
         if event.kind == "epoch" and not killed:
-            killed.append(crew.workers[0].process.pid)
+            killed.append(pool.workers[0].process.pid)
             os.kill(killed[0], signal.SIGKILL)
 
     with uv.Store.writer(tmp_path) as store:
-        crew = WorkerPool(1)
-        train_all(recipes, store, executor=crew, device=CPU, together=3, listen=kill_once)
+        pool = WorkerPool(1)
+        train_all(recipes, store, executor=pool, device=CPU, together=3, listen=kill_once)
         for recipe in recipes:
             record, alone = store.record(recipe.digest()), uv.run(recipe)
             assert record.outcome.state == "finished"

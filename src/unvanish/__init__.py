@@ -84,4 +84,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOME, "__version__", *(remedy.__name__ for remedy in import_module("unvanish.remedies").ALL)])
+    return sorted({*_HOME, "__version__", *(remedy.__name__ for remedy in import_module("unvanish.remedies").ALL)})

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from unvanish.core.curve import Epoch
 from unvanish.core.recipe import Recipe
+from unvanish.core.values import counted
 from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.store.events import Event
 from unvanish.store.protocol import Summary
@@ -197,7 +198,7 @@ def run_name(summary: Summary) -> str:
     recipe = summary.recipe
     if recipe is None:
         return f"{summary.digest[:12]} ({summary.name})"
-    return f"{summary.digest[:12]} ({label(recipe)}, seed {recipe.seed}, {recipe.epochs} epochs)"
+    return f"{summary.digest[:12]} ({label(recipe)}, seed {recipe.seed}, {counted(recipe.epochs, 'epoch')})"
 
 
 def _title(recipe: Recipe) -> str:

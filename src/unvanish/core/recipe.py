@@ -17,7 +17,7 @@ from unvanish.core.init import Init
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup, Stage
-from unvanish.core.values import AsRegistered, Registered, hashable, in_a_sentence
+from unvanish.core.values import AsRegistered, Registered, counted, hashable, in_a_sentence
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -30,6 +30,9 @@ class Built:
     blocks: tuple[Block, ...]
     output: str
     example: Tensor
+
+    def __repr__(self) -> str:
+        return f"Built({type(self.model).__name__}: {counted(len(self.blocks), 'block')} and {self.output})"
 
 
 class Network(Registered):
@@ -132,7 +135,7 @@ class Recipe(BaseModel):
         return " + ".join(map(str, self.remedies)) or f"{self.network}, no remedy"
 
     def __repr__(self) -> str:
-        return f"Recipe({self}, {self.epochs} epochs, seed {self.seed}, {self.digest()[:12]})"
+        return f"Recipe({self}, {counted(self.epochs, 'epoch')}, seed {self.seed}, {self.digest()[:12]})"
 
 
 @lru_cache(maxsize=4096)

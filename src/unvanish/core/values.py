@@ -64,6 +64,11 @@ def whole_number(name: str, value: Any) -> int:
     return value
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 epoch`, `2 epochs`"""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def hashable(value: Any) -> Any:
     """A value of the same hash for equal values, also of dicts and lists."""
     if isinstance(value, dict):

@@ -10,6 +10,7 @@ from typing import Any
 from unvanish.core.errors import UnvanishError
 from unvanish.core.finding import Finding, Prescription
 from unvanish.core.table import Table
+from unvanish.core.values import counted
 from unvanish.diagnosis.checks import ALL
 from unvanish.diagnosis.examination import Examination, ordered
 from unvanish.measure.series import Series, SeriesMapping
@@ -114,7 +115,7 @@ class Diagnosis:
         """The verdict in a sentence."""
         if self.verdict is not None:
             return self.verdict
-        tried = f"{self.steps} optimizer step{'s' * (self.steps != 1)} on copies"
+        tried = f"{counted(self.steps, 'optimizer step')} on copies"
         if self.healthy is False:
             return f"{self.title} is failing" + (f" (seen in {tried})." if self.steps else ".")
         if self.learned:
@@ -129,7 +130,7 @@ class Diagnosis:
                 f"Not sure: {self.title} did not learn in {tried}, but nothing that was measured tells why. "
                 "Give more steps, or look at the data and the targets."
             )
-        seen = f" in {self.steps} steps on copies" if self.steps else ""
+        seen = f" in {counted(self.steps, 'step')} on copies" if self.steps else ""
         return f"Nothing is plainly wrong with {self.title}; whether it learns could not be seen{seen}."
 
     def _repr_html_(self) -> str:

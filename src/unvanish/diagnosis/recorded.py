@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from unvanish.core.table import Table
+from unvanish.core.values import counted
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examination import Examination
 from unvanish.store.record import Record
@@ -41,7 +42,8 @@ def _verdict(record: Record, learned: bool | None) -> str | None:
     last, best = record.outcome.last_val_acc, record.outcome.best_val_acc
     if last is None or best is None:
         return f"Of {_title(record)} no accuracy was recorded, so whether it learned is not known."
-    ended = f"{_title(record)} ended with a validation accuracy of {last:.4f} after {record.outcome.epochs} epochs"
+    trained = counted(record.outcome.epochs, "epoch")
+    ended = f"{_title(record)} ended with a validation accuracy of {last:.4f} after {trained}"
     if learned:
         return f"{ended}: it learned."
     earlier = f", though {best:.4f} was reached on the way" if (best - last) * CLASSES > 1 else ""

@@ -17,6 +17,7 @@ from torch import nn
 
 from unvanish.core.errors import UnvanishError
 from unvanish.core.table import Table, joined
+from unvanish.core.values import counted
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examination import Examination
 from unvanish.diagnosis.given import refuse_another_s
@@ -74,7 +75,8 @@ class Watch:
 
     def __repr__(self) -> str:
         state = "running" if self._hooks else "stopped"
-        return f"Watch({type(self._inner).__name__}: {self.steps} steps, {len(self.table.steps)} measured, {state})"
+        steps = f"{counted(self.steps, 'step')}, {len(self.table.steps)} measured"
+        return f"Watch({type(self._inner).__name__}: {steps}, {state})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the diagnosis so far."""

@@ -41,7 +41,11 @@ class Quantity(ABC):
 
     @abstractmethod
     def of(self, layer: Signals) -> Number | None:
-        """The number, or one for each of several steps or runs; `None` where it was not measured or has no meaning."""
+        """The number; `None` where it was not measured or has no meaning.
+
+        What it is made of are floats, or tensors with one for each of several steps or runs, or on a device: compute
+        with operators and the functions of `unvanish.measure.moments`, which take either.
+        """
 
     @classmethod
     def definition(cls) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from unvanish.core.errors import UnvanishError, did_you_mean
 from unvanish.core.table import Array, Table
+from unvanish.core.values import counted
 from unvanish.measure.quantities import ALL
 
 # Names of version 0.1, which old stores have and old code asks for.
@@ -51,7 +52,7 @@ class Series:
         return hash((self.name, self.steps, self.layers))
 
     def __repr__(self) -> str:
-        return f"Series({self.name}: {len(self.steps)} steps × {len(self.layers)} layers)"
+        return f"Series({self.name}: {counted(len(self.steps), 'step')} × {len(self.layers)} layers)"
 
     def rows(self) -> dict[str, list[Any]]:
         """Long form, one row a layer and step, ready for any table library."""
@@ -119,4 +120,4 @@ class SeriesMapping(Mapping[str, Series]):
 
     def __repr__(self) -> str:
         table = self._table
-        return f"series of {len(table.steps)} steps × {len(table.layers)} layers: {', '.join(table.values)}"
+        return f"series of {counted(len(table.steps), 'step')} × {len(table.layers)} layers: {', '.join(table.values)}"

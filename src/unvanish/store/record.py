@@ -9,6 +9,7 @@ from torch import Tensor
 from unvanish.core.curve import CURVE_COLUMNS, Epoch, Outcome
 from unvanish.core.recipe import Recipe
 from unvanish.core.table import Table
+from unvanish.core.values import counted
 from unvanish.measure.series import Series, SeriesMapping
 
 
@@ -45,7 +46,7 @@ class Record:
     def __repr__(self) -> str:
         what = str(self.recipe) if self.recipe is not None else self.name
         acc = "" if self.outcome.last_val_acc is None else f", val acc {self.outcome.last_val_acc:.4f}"
-        return f"Record({what}: {self.outcome.state} after {self.outcome.epochs} epochs{acc})"
+        return f"Record({what}: {self.outcome.state} after {counted(self.outcome.epochs, 'epoch')}{acc})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the curve and the backward signal over depth."""

@@ -51,11 +51,11 @@ class Dead(Check):
         if worst < (MOST if seen.learned is False else ALL):
             return None
         layers = [name for name, dead in zip(seen.table.layers, dead_L, strict=True) if dead >= MOST]
-        asleep = dead_only_at_this_scale(seen)
+        only_here = dead_only_at_this_scale(seen)
         return self.finding(
             f"{worst:.0%} of the units of layer {seen.table.layers[int(np.nanargmax(dead_L))]} pass no gradient for "
-            "any input seen" + ("; inputs three times as strong would wake some in every layer" if asleep else ""),
+            "any input seen" + ("; inputs three times as strong would wake some in every layer" if only_here else ""),
             layers=layers,
-            certainty=0.45 if asleep else 0.7 if seen.learned is None else 0.95 if worst >= ALL else 0.85,
+            certainty=0.45 if only_here else 0.7 if seen.learned is None else 0.95 if worst >= ALL else 0.85,
             dead=worst,
         )

@@ -9,6 +9,7 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup, escape
 
+from unvanish.core.values import counted
 from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.render.templates import rendered
 from unvanish.study.report.published import comparisons
@@ -71,7 +72,7 @@ def _facts(group: Group) -> dict[str, str]:
     return {
         "name": group.name,
         "text": f"{group.changes} · backward signal {start} at start, {end} at the end · last accuracy {last} · "
-        f"{trained} epochs in {group.seconds:.0f} s",
+        f"{counted(trained, 'epoch')} in {group.seconds:.0f} s",
     }
 
 
