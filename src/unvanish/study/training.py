@@ -25,8 +25,8 @@ from unvanish.train.group import Run
 from unvanish.train.images import ImageData
 from unvanish.train.leaves import leaf_sequence
 from unvanish.train.loop import Ended, EpochDone, train
-from unvanish.train.native.fast import has_fast_form
-from unvanish.train.step import OnStep
+from unvanish.train.native.form import why_plain
+from unvanish.train.taken import OnStep
 
 __all__ = ["NETWORKS", "REMEDIES", "chunks", "header", "training"]  # a recipe can name any of these
 
@@ -36,19 +36,19 @@ MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118, for a few per c
 
 
 @lru_cache(maxsize=4096)
-def _plan(recipe: Recipe) -> tuple[tuple[str, ...], bool, str | None]:
-    """The layers of a recipe of any seed, whether it has a fast step, and the shape of its ensemble."""
+def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None]:
+    """The layers of a recipe of any seed, why it is trained by the plain step, and the shape of its ensemble."""
     setup = recipe.uninitialised()
-    leaves = leaf_sequence(setup.model)
-    return setup.layers, leaves is not None and has_fast_form(leaves), shape_of(setup)
+    plain = why_plain(leaf_sequence(setup.model), setup.optimizer(setup.model.parameters()), setup.loss_fn)
+    return setup.layers, plain, shape_of(setup)
 
 
 def header(
     recipe: Recipe, device: torch.device, measure_every: int = MEASURE_EVERY, *, ensemble: bool = False
 ) -> Header:
     """What a run is stored under besides its recipe."""
-    layers, fast, _ = _plan(recipe.but(seed=0))
-    step = "ensemble" if ensemble else "fast" if fast and device.type == "cpu" else "plain"
+    layers, plain, _ = _plan(recipe.but(seed=0))
+    step = "ensemble" if ensemble else "plain" if device.type != "cpu" else f"plain ({plain})" if plain else "native"
     return Header(environment(device) | {"step": step, "measure_every": measure_every}, layers)
 
 

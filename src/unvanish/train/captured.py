@@ -86,7 +86,7 @@ class CapturedGradients:
     """Plain gradients, replayed: one recording for steps that are measured, one for others."""
 
     def __init__(self, inner: PlainGradients, recorder: Recorder) -> None:
-        self.inner, self.name = inner, inner.name
+        self.inner, self.name, self.loss_of = inner, inner.name, inner.loss_of
         self.parameters = [parameter for parameter in inner.network.parameters() if parameter.requires_grad]
         self.ways = {measured: Replayed(self._way(measured), recorder) for measured in (False, True)}
         self.forward = Replayed(inner.forward, recorder)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from unvanish.core.machine import own_version, usable_cores
-from unvanish.train.native.library import library
+from unvanish.train.native.library import told
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -24,7 +24,8 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": "1 a process, denormals flushed",
-        "kernels": "compiled" if device.type == "cpu" and library() else "torch",
+        "native step": told(),
+        "blas": _blas(),
     }
 
 
@@ -35,3 +36,9 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or "unknown"
+
+
+def _blas() -> str:
+    """The library of PyTorch's matrix products, as it names it."""
+    named = (line.strip(" -") for line in torch.__config__.show().splitlines())
+    return next((line for line in named if "Math Kernel" in line or "BLAS" in line.split(",")[0]), "unknown")

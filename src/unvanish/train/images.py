@@ -1,7 +1,7 @@
 """The images of the study as batches: in the published order, drawn from the published random numbers."""
 # R runs (none in front where a run is alone), B batch, D = 784 pixels, N samples
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from unvanish.data.fashion_mnist import FashionMNIST, Images, scaled
 from unvanish.data.order import draw_base_seed, epoch_order
 from unvanish.train.batches import Batch, Draw
-from unvanish.train.native.passes import scaled_rows
 
 
 @dataclass(frozen=True)
@@ -23,14 +22,15 @@ class ImageData:
 
     ended = False
 
-    def epoch(self, draw: Draw) -> Iterator[Batch]:
+    def epoch(self, draw: Draw) -> "Picked":
         order = draw(lambda: epoch_order(len(self.images.train))).to(self.images.train.labels_N.device)
-        return (_picked(self.images.train, picked_B) for picked_B in order.split(self.batch, -1))
+        return Picked(self.images.train, order, self.batch)
 
-    def held_out(self) -> Iterator[Batch]:
+    def held_out(self) -> Iterable[Batch]:
         test = self.images.test
-        parts = zip(test.pixels_ND.split(self.batch), test.labels_N.split(self.batch), strict=True)
-        return (Batch(x.expand(*self.lead, *x.shape), y.expand(*self.lead, *y.shape)) for x, y in parts)
+        whole = Picked(test, torch.arange(len(test), device=test.labels_N.device), self.batch)
+        expanded = ((x.expand(*self.lead, *x.shape), y.expand(*self.lead, *y.shape)) for x, y in whole.pairs())
+        return (Batch(*pair) for pair in expanded) if self.lead else whole
 
     def end_epoch(self, draw: Draw) -> None:
         draw(lambda: torch.tensor(draw_base_seed()))
@@ -42,15 +42,30 @@ class ImageData:
         return replace(self, images=FashionMNIST(*(_passed(images, prefix, self.batch) for images in (train, test))))
 
 
-def _picked(images: Images, picked_B: Tensor) -> Batch:
-    """Also of many batches at once, [R, B]."""
-    # `index_select` copies whole rows; indexing by brackets costs seven times as much on CPU
-    flat, shape = picked_B.flatten(), picked_B.shape
-    labels = images.labels_N.index_select(0, flat)  # first, for it checks the numbers: a kernel does not
-    x_BD = scaled_rows(images.pixels_ND, flat)
-    if x_BD is None:
-        x_BD = scaled(images.pixels_ND.index_select(0, flat))
-    return Batch(x_BD.unflatten(0, shape), labels.unflatten(0, shape))
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """Images in this order, in batches: of one run, [M], or of many together, [R, M]."""
+
+    images: Images
+    order_M: Tensor
+    batch: int
+
+    def __len__(self) -> int:
+        return -(-self.order_M.shape[-1] // self.batch)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (Batch(*pair) for pair in self.pairs())
+
+    def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for picked_B in self.order_M.split(self.batch, -1):
+            # `index_select` copies whole rows; indexing by brackets costs seven times as much on CPU
+            flat, shape = picked_B.flatten(), picked_B.shape
+            x_BD = scaled(self.images.pixels_ND.index_select(0, flat))
+            yield x_BD.unflatten(0, shape), self.images.labels_N.index_select(0, flat).unflatten(0, shape)
+
+    def part(self, first: int, batches: int) -> "Picked":
+        """So many batches, from that one on."""
+        return replace(self, order_M=self.order_M[..., first * self.batch : (first + batches) * self.batch])
 
 
 @torch.no_grad()

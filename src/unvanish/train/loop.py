@@ -16,22 +16,14 @@ from unvanish.core.setup import Loss
 from unvanish.core.table import Table
 from unvanish.measure.schedule import Schedule
 from unvanish.modules.freeze import set_training_mode
-from unvanish.train.batches import Batch, Data, without_graph
+from unvanish.train.batches import Batch, Data
 from unvanish.train.captured import CapturedGradients, CudaGraph
 from unvanish.train.checkpoint import Checkpoint
 from unvanish.train.group import Run, RunGroup
+from unvanish.train.images import ImageData
 from unvanish.train.leaves import frozen_prefix, leaf_sequence
-from unvanish.train.step import (
-    OnStep,
-    PlainGradients,
-    StepByStep,
-    Steps,
-    Taken,
-    correct,
-    fast_steps,
-    plain_steps,
-    zeros,
-)
+from unvanish.train.step import PlainGradients, StepByStep, Steps, native_steps, plain_steps
+from unvanish.train.taken import Evaluated, OnStep, Taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +76,14 @@ def train(
         set_training_mode(setup, network, stage)
         part, prefix = _trained_part(network)
         own, last = data.behind(prefix), stage.epochs(group.epochs)
-        steps = _steps(part, network, group, optimizer, loss_of, schedule, device, fast)
+        steps = _steps(part, network, group, optimizer, loss_of, schedule, device, own if fast else None)
         order: Iterable[Batch] | None = None
         for epoch in range(done + 1, last + 1):
             began = time.perf_counter()
             set_training_mode(setup, network, stage)
             taken = steps.run(own.epoch(group.draw) if order is None else order, on_step=on_step)
             network.eval()
-            held, *evaluated = _evaluate(steps, loss_of, own.held_out(), group.runs.lead)
+            evaluated = steps.evaluate(own.held_out())
             own.end_epoch(group.draw)
             group.end_epoch()
             ending = epoch == last or own.ended or taken.stopped
@@ -104,7 +96,7 @@ def train(
                 row = Epoch(number, epoch, *group.runs.part(figures, run).tolist(), seconds=seconds)
                 now = partial(group.checkpoint, run, number, epoch, network, optimizer)
                 happened.append((run, EpochDone(row, tables[run], now)))
-                if not isfinite(row.train_loss) or (held and not isfinite(row.val_loss)):
+                if not isfinite(row.train_loss) or (evaluated.batches and not isfinite(row.val_loss)):
                     running.discard(run)
                     happened.append((run, Ended("diverged", group.weights(run, network))))
             yield happened
@@ -126,18 +118,21 @@ def _steps(
     loss_of: Loss,
     schedule: Schedule,
     device: torch.device,
-    fast: bool,
+    data: Data | None,
 ) -> Steps:
-    """How this network takes its steps: fast where there is a form for it, else plainly; on CUDA, recorded."""
+    """How this network takes its steps over the data: natively where that covers it, else plainly; on CUDA, recorded.
+
+    Plainly, too, where `data` is `None`.
+    """
     setup = group.setup
-    if fast and device.type == "cpu" and not group.runs.lead:
-        found = fast_steps(part, network, setup, optimizer, schedule)
+    if device.type == "cpu" and not group.runs.lead and isinstance(data, ImageData):
+        found = native_steps(part, network, setup, optimizer, schedule, data.batch)
         if found is not None:
             return found
     blocks = (*setup.blocks, (setup.output,))
     options: dict[str, Any] = {"blocks": blocks, "layers": setup.layers, "lead": group.runs.lead}
     plain = plain_steps(part, network, loss_of, optimizer, schedule, **options)
-    if not fast or device.type != "cuda" or not isinstance(plain.gradients, PlainGradients):
+    if data is None or device.type != "cuda" or not isinstance(plain.gradients, PlainGradients):
         return plain
     captured = CapturedGradients(plain.gradients, CudaGraph(device))
     return StepByStep(captured, optimizer, plain.recorder, group.runs.lead)
@@ -152,10 +147,11 @@ def _trained_part(network: nn.Module) -> tuple[nn.Module, nn.Module | None]:
     return nn.Sequential(*leaves[cut:]), nn.Sequential(*leaves[:cut])
 
 
-def _figures(taken: Taken, evaluated: Sequence[Tensor], device: torch.device) -> Tensor:
+def _figures(taken: Taken, evaluated: Evaluated, device: torch.device) -> Tensor:
     """Training loss and accuracy, and what was evaluated, of each run, in one transfer from the device."""
     means = (taken.losses / max(1, taken.steps), taken.correct / max(1, taken.samples))
-    return torch.stack([*(mean.to(device) for mean in means), *evaluated], -1).cpu()
+    figures = (*means, evaluated.loss, evaluated.accuracy)
+    return torch.stack([figure.to(device) for figure in figures], -1).cpu()
 
 
 def _of_epoch(table: Table, stage: int, epoch: int) -> tuple[Table, ...]:
@@ -163,22 +159,3 @@ def _of_epoch(table: Table, stage: int, epoch: int) -> tuple[Table, ...]:
         return ()
     mean = table.mean((stage, epoch))
     return (replace(table.at(0), steps=((stage, 0),)), mean) if epoch == 1 else (mean,)
-
-
-def _evaluate(
-    steps: Steps, loss_of: Loss, batches: Iterable[Batch], lead: tuple[int, ...]
-) -> tuple[int, Tensor, Tensor]:
-    """How many batches are held out, the mean of their losses, and the accuracy; NaN where nothing is held out."""
-    loss_sum, right, count, samples = *zeros(lead, None), 0, 0
-    for batch in batches:
-        output, loss = without_graph(lambda batch=batch: _evaluated(steps, loss_of, batch))
-        loss_sum = loss_sum.to(loss.device) + loss
-        right = right.to(loss.device) + correct(output, batch.target)
-        count += 1
-        samples += batch.target.shape[-1] if lead else batch.size
-    return count, loss_sum / (count or float("nan")), right / (samples or float("nan"))
-
-
-def _evaluated(steps: Steps, loss_of: Loss, batch: Batch) -> tuple[Any, Tensor]:
-    output = steps.forward(batch.input)
-    return output, loss_of(output, batch.target).detach()

@@ -6,36 +6,24 @@ The unit is the stretch, a run of batches of one epoch, so that a way that takes
 # R runs (none in front where a run is alone), B batch
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
 
-from unvanish.core.setup import Loss
+from unvanish.core.setup import Loss, Setup
 from unvanish.core.table import Table
 from unvanish.measure.graph.inputs import activation_inputs
 from unvanish.measure.graph.layers import names_of, tensors_in
 from unvanish.measure.graph.recorder import GraphRecorder, table_of
 from unvanish.measure.schedule import Schedule
-from unvanish.train.batches import Batch, call
+from unvanish.train.batches import Batch, call, without_graph
 from unvanish.train.leaves import leaf_sequence
-from unvanish.train.native.fast import FastGradients, has_fast_form
-from unvanish.train.native.recorder import SurveyRecorder
+from unvanish.train.native.form import why_plain
+from unvanish.train.native.library import loaded
 from unvanish.train.native.sites import find_sites
-
-OnStep = Callable[[int, Tensor], bool | None]
-
-
-@dataclass
-class Taken:
-    """What a stretch came to. `losses` and `correct` are sums over its steps, float64, [R]; `stopped`: by `on_step`."""
-
-    losses: Tensor
-    correct: Tensor
-    steps: int = 0
-    samples: int = 0
-    stopped: bool = False
+from unvanish.train.native.steps import NativeSteps
+from unvanish.train.taken import Evaluated, OnStep, Taken, correct, zeros
 
 
 class Steps(Protocol):
@@ -49,6 +37,10 @@ class Steps(Protocol):
 
         on_step   is told the number of each step and its loss; where it gives True, no more are taken
         """
+        ...
+
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluated:
+        """Loss and accuracy, without a step."""
         ...
 
     def take(self) -> list[Table]:
@@ -72,6 +64,7 @@ class Recorder(Protocol):
 
 class Gradients(Protocol):
     name: str
+    loss_of: Loss
 
     def __call__(self, batch: Batch, *, measured: bool) -> tuple[Tensor, Any]:
         """Put the gradient of the batch's loss into `grad` of each parameter; the loss and the output, of each run."""
@@ -110,6 +103,20 @@ class StepByStep:
                 taken.stopped = True
                 break
         return taken or Taken(*zeros(self.lead, None))
+
+    def evaluate(self, batches: Iterable[Batch]) -> Evaluated:
+        loss_sum, right, count, samples = *zeros(self.lead, None), 0, 0
+        for batch in batches:
+            output, loss = without_graph(lambda batch=batch: self._evaluated(batch))
+            loss_sum = loss_sum.to(loss.device) + loss
+            right = right.to(loss.device) + correct(output, batch.target)
+            count += 1
+            samples += batch.target.shape[-1] if self.lead else batch.size
+        return Evaluated(count, loss_sum / (count or float("nan")), right / (samples or float("nan")))
+
+    def _evaluated(self, batch: Batch) -> tuple[Any, Tensor]:
+        output = self.forward(batch.input)
+        return output, self.gradients.loss_of(output, batch.target).detach()
 
     def _step(self, batch: Batch, measured: bool) -> tuple[Tensor, Any]:
         if self.asks_again:
@@ -200,28 +207,16 @@ def plain_steps(
     return StepByStep(PlainGradients(network, loss_of, optimizer, recorder), optimizer, recorder, lead)
 
 
-def correct(output: Any, target: Any) -> Tensor:
-    """How many predictions are right, of each run; NaN where outputs and targets are no scores and classes."""
-    classes = isinstance(target, Tensor) and not target.is_floating_point() and target.dtype != torch.bool
-    scores = isinstance(output, Tensor) and output.is_floating_point() and output.dim() > 1
-    if not classes or not scores or output.shape[:-1] != target.shape:
-        device = next((tensor.device for tensor in tensors_in(output)), None)
-        return torch.full((), float("nan"), dtype=torch.float64, device=device)
-    return (output.detach().argmax(-1) == target).sum(-1)
-
-
-def zeros(lead: tuple[int, ...], device: torch.device | None) -> tuple[Tensor, Tensor]:
-    """A sum and a count, of each run. In float64, which counts exactly, too."""
-    zero = torch.zeros(lead, dtype=torch.float64, device=device)
-    return zero, zero.clone()
-
-
-def fast_steps(
-    network: nn.Module, whole: nn.Module, setup: Any, optimizer: torch.optim.Optimizer, schedule: Schedule
-) -> StepByStep | None:
-    """The fast step, where the network has a form for it. `whole` holds the modules by the setup's names."""
-    leaves = leaf_sequence(network)
-    if leaves is None or not has_fast_form(leaves):
+def native_steps(
+    network: nn.Module,
+    whole: nn.Module,
+    setup: Setup,
+    optimizer: torch.optim.Optimizer,
+    schedule: Schedule,
+    batch: int,
+) -> NativeSteps | None:
+    """The native step, where it covers the network. `whole` holds the modules by the setup's names."""
+    leaves, library = leaf_sequence(network), loaded()
+    if leaves is None or isinstance(library, str) or why_plain(leaves, optimizer, setup.loss_fn) is not None:
         return None
-    recorder = SurveyRecorder(find_sites(setup, whole), setup.layers, schedule)
-    return StepByStep(FastGradients(leaves, setup.loss_fn, recorder), optimizer, recorder)
+    return NativeSteps(leaves, optimizer, find_sites(setup, whole), setup.layers, schedule, batch, library)

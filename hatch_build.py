@@ -1,0 +1,41 @@
+"""Compiles the native step when the package is installed; without a compiler the package works, only slower."""
+
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FOLDER = Path("src/unvanish/train/native")
+# No -ffast-math: NaN and infinity have to pass through. No -march=native: step.c has several versions of its loops.
+FLAGS = (
+    *("-O3", "-std=gnu11", "-fopenmp-simd", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
+    *("-fno-semantic-interposition", "-shared", "-fPIC"),
+)
+
+
+class NativeStep(BuildHookInterface[Any]):
+    """`UNVANISH_NATIVE=required`, as for a release, fails where it cannot be compiled; `off` does not try."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        wanted = os.environ.get("UNVANISH_NATIVE", "")
+        root = Path(self.root)
+        target = root / FOLDER / "_step.so"
+        target.unlink(missing_ok=True)
+        if wanted == "off":
+            return
+        compiler = shlex.split(os.environ.get("CC") or "cc")
+        try:
+            subprocess.run([*compiler, *FLAGS, str(root / FOLDER / "step.c"), "-o", str(target), "-lm"], check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            if wanted == "required":
+                raise
+            print(f"unvanish is installed without its native step: {error}", file=sys.stderr)
+            return
+        build_data["artifacts"].append(str(FOLDER / "_step.so"))
+        build_data["pure_python"] = False  # but of any Python: it is loaded by ctypes
+        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
