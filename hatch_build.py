@@ -1,6 +1,7 @@
 """Compiles the native step when the package is installed; without a compiler the package works, only slower."""
 
 import os
+import platform
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ FLAGS = (
     *("-O3", "-std=gnu11", "-fopenmp-simd", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
     *("-fno-semantic-interposition", "-shared", "-fPIC"),
 )
+ON_X86 = ("-mprefer-vector-width=512",)  # where a version has such vectors: compilers prefer half of them
 
 
 class NativeStep(BuildHookInterface[Any]):
@@ -29,8 +31,9 @@ class NativeStep(BuildHookInterface[Any]):
         if wanted == "off":
             return
         compiler = shlex.split(os.environ.get("CC") or "cc")
+        flags = (*FLAGS, *(ON_X86 if platform.machine().lower() in ("x86_64", "amd64") else ()))
         try:
-            subprocess.run([*compiler, *FLAGS, str(root / FOLDER / "step.c"), "-o", str(target), "-lm"], check=True)
+            subprocess.run([*compiler, *flags, str(root / FOLDER / "step.c"), "-o", str(target), "-lm"], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             if wanted == "required":
                 raise

@@ -36,10 +36,10 @@ class ImageData:
         draw(lambda: torch.tensor(draw_base_seed()))
 
     def behind(self, prefix: nn.Module | None) -> "ImageData":
-        train, test = self.images.train, self.images.test
-        if prefix is None:  # scaled once, not every epoch
-            return replace(self, images=FashionMNIST(train, replace(test, pixels_ND=scaled(test.pixels_ND))))
-        return replace(self, images=FashionMNIST(*(_passed(images, prefix, self.batch) for images in (train, test))))
+        if prefix is None:
+            return self
+        both = (_passed(images, prefix, self.batch) for images in (self.images.train, self.images.test))
+        return replace(self, images=FashionMNIST(*both))
 
 
 @dataclass(frozen=True, eq=False)

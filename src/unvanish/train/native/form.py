@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from unvanish.core.setup import Loss
-from unvanish.train.native import links, update
+from unvanish.train.native import network, update
 from unvanish.train.native.library import loaded
 
 
@@ -19,4 +19,4 @@ def why_plain(leaves: Sequence[nn.Module] | None, optimizer: torch.optim.Optimiz
         return "the network is not a sequence of layers"
     library = loaded()
     missing = f"no native step: {library}" if isinstance(library, str) else None
-    return links.uncovered(leaves) or update.uncovered(optimizer) or missing
+    return network.uncovered(leaves) or update.uncovered(optimizer) or missing

@@ -19,7 +19,7 @@ from unvanish.train.batches import Batch
 from unvanish.train.images import Picked
 from unvanish.train.native import update
 from unvanish.train.native.library import Library
-from unvanish.train.native.links import NativeNetwork
+from unvanish.train.native.network import NativeNetwork
 from unvanish.train.native.sites import Site
 from unvanish.train.native.structs import COLUMNS, CStretch
 from unvanish.train.taken import Evaluated, OnStep, Taken
@@ -98,7 +98,7 @@ class NativeSteps:
             ctypes.byref(self.native.network), ctypes.byref(_struct(batches)), right.ctypes.data
         )
         return Evaluated(
-            len(batches), torch.tensor(loss, dtype=torch.float64), torch.tensor(right[0] / len(batches.order_M))
+            len(batches), torch.tensor(loss / len(batches), dtype=torch.float64), torch.tensor(right[0] / len(batches.order_M))
         )
 
     def take(self) -> list[Table]:

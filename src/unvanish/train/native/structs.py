@@ -1,4 +1,4 @@
-"""The structs of step.c, field for field."""
+"""The structs of network.h, field for field."""
 
 import ctypes
 from enum import IntEnum
@@ -29,7 +29,7 @@ class CParameter(ctypes.Structure):
     _fields_ = [("value", POINTER), ("gradient", POINTER), ("first", POINTER), ("second", POINTER), ("size", COUNT)]
 
 
-class CLink(ctypes.Structure):
+class CModule(ctypes.Structure):
     _fields_ = [
         *((name, COUNT) for name in ("kind", "function", "inward", "outward", "own_statistics", "needs_input", "wire")),
         *((name, COUNT) for name in ("z_site", "h_site", "layer")),
@@ -53,14 +53,15 @@ class COptimizer(ctypes.Structure):
 
 class CNetwork(ctypes.Structure):
     _fields_ = [
-        *((name, COUNT) for name in ("links", "first", "sites", "classes")),
-        ("link", POINTER),
+        *((name, COUNT) for name in ("modules", "first", "sites", "classes")),
+        ("module", POINTER),
         ("labels_B", POINTER),
         ("gemm", POINTER),
         ("optimizer", COptimizer),
         ("input_BD", POINTER),
-        ("down_BD", POINTER * 2),
-        *((name, POINTER) for name in ("carried_up", "carried_down_BD", "column_E", "row_E", "nothing_E")),
+        ("down_BE", POINTER * 2),
+        *((name, POINTER) for name in ("wire_up", "wire_down_BE", "sum_E", "product_E", "h_sum_E", "h_square_E")),
+        *((name, POINTER) for name in ("least_E", "most_E", "row_E")),
     ]
 
 
