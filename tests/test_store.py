@@ -320,7 +320,8 @@ def test_a_store_of_version_1_is_upgraded_in_place(old_store):
     assert record.recipe is not None
     again = uv.run(record.recipe)
     assert record.weights is not None
-    assert all(torch.equal(record.weights[name], weight) for name, weight in again.weights.items())
+    for name, weight in again.weights.items():  # it was trained by another step
+        torch.testing.assert_close(record.weights[name], weight, rtol=1e-4, atol=1e-5)
     for name in ("backward_rms", "weight_gradient_norm", "update_ratio", "activation_mean", "saturated"):
         np.testing.assert_allclose(record.series[name].values, again.series[name].values, rtol=1e-4, atol=1e-6)
     assert record.table.units == again.table.units
@@ -334,8 +335,9 @@ def test_a_run_that_version_1_began_goes_on(old_store):
     record = uv.run(unfinished.recipe, store=old_store, on_epoch=seen.append)
     assert [row.epoch for row in seen] == [2, 3]
     alone = uv.run(unfinished.recipe)
-    assert [row.val_loss for row in record.epochs] == [row.val_loss for row in alone.epochs]
-    assert all(torch.equal(record.weights[name], weight) for name, weight in alone.weights.items())
+    assert [row.val_loss for row in record.epochs] == pytest.approx([row.val_loss for row in alone.epochs], rel=1e-6)
+    for name, weight in alone.weights.items():
+        torch.testing.assert_close(record.weights[name], weight, rtol=1e-4, atol=1e-5)
 
 
 def test_a_newer_store_is_refused_in_a_sentence(small, tmp_path):

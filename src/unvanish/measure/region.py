@@ -13,7 +13,8 @@ FLAT = 0.05  # "flat" is a slope under a twentieth of the steepest: a sigmoid be
 class Region:
     """Where an activation's slope is alive: between `low` and `high`; outside, it is flat.
 
-    An end without a flat part is infinite: ReLU's region is (0, ∞), a sigmoid's about (−4.4, 4.4).
+    An end without a flat part is infinite: ReLU's region is (0, ∞), a sigmoid's about (−4.4, 4.4). What is flat below 0 is
+    taken for a ReLU, ReLU6 too: half of a healthy layer is there, which is not saturation.
     """
 
     low: float
@@ -38,7 +39,10 @@ def live_region(activation: Callable[[Tensor], Tensor]) -> Region:
         (slope,) = torch.autograd.grad(activation(z * 1).sum(), z)  # an in-place one may not change a leaf
     alive = torch.nonzero(slope.abs() >= FLAT * slope.abs().max()).flatten()
     grid, first, last = z.detach(), int(alive[0]), int(alive[-1])
-    return Region(
-        low=grid[first - 1].item() if first > 0 else float("-inf"),
-        high=grid[last + 1].item() if last < len(grid) - 1 else float("inf"),
-    )
+    low = grid[first - 1].item() if first > 0 else None
+    return region_between(low, grid[last + 1].item() if last < len(grid) - 1 else None)
+
+
+def region_between(low: float | None, high: float | None) -> Region:
+    """`None` where there is no flat part."""
+    return Region(float("-inf") if low is None else low, float("inf") if high is None or low == 0 else high)

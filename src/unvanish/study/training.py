@@ -25,7 +25,8 @@ from unvanish.train.group import Run
 from unvanish.train.images import ImageData
 from unvanish.train.leaves import leaf_sequence
 from unvanish.train.loop import Ended, EpochDone, train
-from unvanish.train.native.form import why_plain
+from unvanish.train.native.form import uncovered
+from unvanish.train.native.library import missing
 from unvanish.train.taken import OnStep
 
 __all__ = ["NETWORKS", "REMEDIES", "chunks", "header", "training"]  # a recipe can name any of these
@@ -37,9 +38,9 @@ MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118, for a few per c
 
 @lru_cache(maxsize=4096)
 def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None]:
-    """The layers of a recipe of any seed, why it is trained by the plain step, and the shape of its ensemble."""
+    """The layers of a recipe of any seed, why the native step does not cover it, and the shape of its ensemble."""
     setup = recipe.uninitialised()
-    plain = why_plain(leaf_sequence(setup.model), setup.optimizer(setup.model.parameters()), setup.loss_fn)
+    plain = uncovered(leaf_sequence(setup.model), setup.optimizer(setup.model.parameters()), setup.loss_fn)
     return setup.layers, plain, shape_of(setup)
 
 
@@ -48,7 +49,10 @@ def header(
 ) -> Header:
     """What a run is stored under besides its recipe."""
     layers, plain, _ = _plan(recipe.but(seed=0))
-    step = "ensemble" if ensemble else "plain" if device.type != "cpu" else f"plain ({plain})" if plain else "native"
+    step = "ensemble" if ensemble else "plain"
+    if device.type == "cpu" and not ensemble:
+        reason = plain or missing()
+        step = f"plain ({reason})" if reason else "native"
     return Header(environment(device) | {"step": step, "measure_every": measure_every}, layers)
 
 

@@ -126,7 +126,7 @@ def _steps(
     """
     setup = group.setup
     if device.type == "cpu" and not group.runs.lead and isinstance(data, ImageData):
-        found = native_steps(part, network, setup, optimizer, schedule, data.batch)
+        found = native_steps(part, network, setup, optimizer, schedule, data)
         if found is not None:
             return found
     blocks = (*setup.blocks, (setup.output,))

@@ -1,7 +1,7 @@
 """Taking steps: the plain way, that anyone can read, and what any way to take them has to offer the loop.
 
 The unit is the stretch, a run of batches of one epoch, so that a way that takes many steps in one call can be another
-`Steps`. Which one a network gets is `steps_for`'s choice.
+`Steps`.
 """
 # R runs (none in front where a run is alone), B batch
 
@@ -18,8 +18,9 @@ from unvanish.measure.graph.layers import names_of, tensors_in
 from unvanish.measure.graph.recorder import GraphRecorder, table_of
 from unvanish.measure.schedule import Schedule
 from unvanish.train.batches import Batch, call, without_graph
+from unvanish.train.images import ImageData
 from unvanish.train.leaves import leaf_sequence
-from unvanish.train.native.form import why_plain
+from unvanish.train.native.form import fits, uncovered
 from unvanish.train.native.library import loaded
 from unvanish.train.native.sites import find_sites
 from unvanish.train.native.steps import NativeSteps
@@ -213,10 +214,12 @@ def native_steps(
     setup: Setup,
     optimizer: torch.optim.Optimizer,
     schedule: Schedule,
-    batch: int,
+    data: ImageData,
 ) -> NativeSteps | None:
-    """The native step, where it covers the network. `whole` holds the modules by the setup's names."""
+    """The native step, where it covers the training. `whole` holds the modules by the setup's names."""
     leaves, library = leaf_sequence(network), loaded()
-    if leaves is None or isinstance(library, str) or why_plain(leaves, optimizer, setup.loss_fn) is not None:
+    if leaves is None or isinstance(library, str) or uncovered(leaves, optimizer, setup.loss_fn) is not None:
         return None
-    return NativeSteps(leaves, optimizer, find_sites(setup, whole), setup.layers, schedule, batch, library)
+    if not fits(data.images, leaves):
+        return None
+    return NativeSteps(leaves, optimizer, find_sites(setup, whole), setup.layers, schedule, data.batch, library)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unvanish.measure.region import EVERYWHERE, FLAT, Region, live_region
+from unvanish.measure.region import EVERYWHERE, FLAT, Region, live_region, region_between
 
 Node = torch.autograd.graph.Node
 
@@ -148,12 +148,7 @@ def _region(activation: Any, name: str) -> Region | None:
         return Region(float(activation._saved_threshold), float("inf"))
     if name in (*CLAMPS, "HardtanhBackward"):
         bounds = _bounds(activation)
-        if bounds is None:
-            return None
-        low, high = bounds
-        if low == 0:  # ReLU6 is a ReLU: half of a healthy layer is on its flat side
-            high = None
-        return Region(float("-inf") if low is None else low, float("inf") if high is None else high)
+        return None if bounds is None else region_between(*bounds)
     if name in OF_THEIR_RESULT:
         return _live_region(name, "", OF_THEIR_RESULT[name][0])
     function = OF_THEIR_INPUT.get(name)

@@ -62,19 +62,23 @@ INLINE float activation(int64_t function, const float *option, float z) {
     }
 }
 
-/* d · φ′, from h = φ(z), or for SiLU from z; selected rather than multiplied by 0, so that an infinite d stays out */
+/* d · φ′, from h = φ(z), or from z for SiLU, and for ELU, where h + α would cancel; selected rather than multiplied by 0,
+ * so that an infinite d stays out */
 INLINE float derivative(int64_t function, const float *option, float h, float d) {
     switch (function) {
         case SIGMOID: return d * ((1.0f - h) * h);
         case TANH: return d * (1.0f - h * h);
         case RELU: return h <= 0.0f ? 0.0f : d;
         case LEAKY_RELU: return h > 0.0f ? d : d * option[0];
-        case ELU: return h > 0.0f ? d * option[1] : d * option[2] * (h + option[0] * option[1]);
+        case ELU: {
+            float m, power = exponential(h * option[2], &m);
+            return h > 0.0f ? d * option[1] : d * (option[2] * option[0] * option[1]) * power;
+        }
         case SILU: {
             float s = sigmoid(h);
             return d * (s * (1.0f + h * (1.0f - s)));
         }
-        default: return h <= option[0] || h >= option[1] ? 0.0f : d;
+        default: return h > option[0] && h < option[1] ? d : 0.0f;
     }
 }
 

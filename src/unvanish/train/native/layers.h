@@ -156,7 +156,7 @@ VERSIONS static double cross_entropy(const float *x_BE, const int64_t *labels_B,
         float *restrict d = d_BE + b * E, most = x[0], sum = 0, rest;
         int64_t at = 0;
         for (int64_t e = 1; e < E; e++)
-            if (x[e] > most || x[e] != x[e]) most = x[e], at = e;
+            if (x[e] > most || (x[e] != x[e] && most == most)) most = x[e], at = e; /* or the first NaN */
         for (int64_t e = 0; e < E; e++) d[e] = exponential(x[e] - most, &rest);
         for (int64_t e = 0; e < E; e++) sum += d[e];
         loss += logf(sum) - (x[labels_B[b]] - most);

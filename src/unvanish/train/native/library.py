@@ -20,13 +20,15 @@ class Library:
     gemm: int
 
 
-@functools.cache
 def loaded() -> Library | str:
     """The library, or why there is none."""
-    if os.environ.get("UNVANISH_NATIVE") == "off":
-        return "UNVANISH_NATIVE=off"
+    return "UNVANISH_NATIVE=off" if os.environ.get("UNVANISH_NATIVE") == "off" else _load()
+
+
+@functools.cache
+def _load() -> Library | str:
     if not LIBRARY.exists():
-        return "it was not compiled when unvanish was installed: install it again where there is a C compiler"
+        return "it was not compiled at installation: install unvanish again where there is a C compiler"
     try:
         code = ctypes.CDLL(str(LIBRARY))
         blas = ctypes.CDLL(str(_torch_library()))
@@ -47,7 +49,7 @@ def _torch_library() -> Path:
     return Path(torch.__file__).parent / "lib" / name
 
 
-def told() -> str:
-    """For people: whether the native step is there, and if not why."""
+def missing() -> str | None:
+    """Why there is no native step; `None` where there is one."""
     found = loaded()
-    return "compiled" if isinstance(found, Library) else f"none ({found})"
+    return found if isinstance(found, str) else None

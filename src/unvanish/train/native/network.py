@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unvanish.modules.wiring import Add, Put
 from unvanish.remedies.normalize_inside import Standardize
 from unvanish.train.native.sites import Site
-from unvanish.train.native.structs import POINTER, CModule, CNetwork, CParameter, Function, Kind
+from unvanish.train.native.structs import POINTER, CModule, CNetwork, Function, Kind
 from unvanish.train.native.update import give_state, rule_of
 
 NO_OPTIONS = (0.0, 0.0, 0.0)
@@ -136,7 +136,7 @@ class NativeNetwork:
             found = function_of(module)
             assert found is not None
             into.kind, (into.function, into.option[:]) = Kind.ACTIVATION, found
-            into.needs_input = found[0] is Function.SILU
+            into.needs_input = found[0] in (Function.SILU, Function.ELU)
             if before and before.kind in (Kind.LINEAR, Kind.BATCH_NORM) and not into.needs_input:
                 output = before_BD  # nobody else reads it
         output = self._tensor(self.batch, width) if output is None else output

@@ -58,6 +58,7 @@ class NativeSteps:
 
     def run(self, stretch: Iterable[Batch], begin: int = 0, on_step: OnStep | None = None) -> Taken:
         assert isinstance(stretch, Picked)
+        assert stretch.batch <= self.native.batch
         count = len(stretch)
         measured = np.array([self.schedule(begin + step) for step in range(count)], np.uint8)
         losses, right = np.zeros(count), np.zeros(1, np.int64)
@@ -93,12 +94,15 @@ class NativeSteps:
 
     def evaluate(self, batches: Iterable[Batch]) -> Evaluated:
         assert isinstance(batches, Picked)
+        assert batches.batch <= self.native.batch
         right = np.zeros(1, np.int64)
         loss = self.library.code.evaluate(
             ctypes.byref(self.native.network), ctypes.byref(_struct(batches)), right.ctypes.data
         )
         return Evaluated(
-            len(batches), torch.tensor(loss / len(batches), dtype=torch.float64), torch.tensor(right[0] / len(batches.order_M))
+            len(batches),
+            torch.tensor(loss / len(batches), dtype=torch.float64),
+            torch.tensor(right[0] / len(batches.order_M)),
         )
 
     def take(self) -> list[Table]:
