@@ -13,8 +13,8 @@ FLAT = 0.05  # "flat" is a slope under a twentieth of the steepest: a sigmoid be
 class Region:
     """Where an activation's slope is alive: between `low` and `high`; outside, it is flat.
 
-    An end without a flat part is infinite: ReLU's region is (0, ∞), a sigmoid's about (−4.4, 4.4). What is flat below 0 is
-    taken for a ReLU, ReLU6 too: half of a healthy layer is there, which is not saturation.
+    An end without a flat part is infinite: ReLU's region is (0, ∞), a sigmoid's about (−4.4, 4.4). What is flat below
+    0 is taken for a ReLU, ReLU6 too: half of a healthy layer is there, which is not saturation.
     """
 
     low: float

@@ -150,6 +150,7 @@ VERSIONS static void add(const float *x, const float *y, int64_t n, float *sum) 
  * right. The sum over a row is in `exponential`'s range, as the largest of its terms is 1. */
 VERSIONS static double cross_entropy(const float *x_BE, const int64_t *labels_B, int64_t B, int64_t E, float *d_BE,
                                      int64_t *right) {
+    const float share = 1.0f / B;
     double loss = 0;
     for (int64_t b = 0; b < B; b++) {
         const float *x = x_BE + b * E;
@@ -160,9 +161,9 @@ VERSIONS static double cross_entropy(const float *x_BE, const int64_t *labels_B,
         for (int64_t e = 0; e < E; e++) d[e] = exponential(x[e] - most, &rest);
         for (int64_t e = 0; e < E; e++) sum += d[e];
         loss += logf(sum) - (x[labels_B[b]] - most);
-        float scale = 1.0f / sum / B;
-        for (int64_t e = 0; e < E; e++) d[e] *= scale;
-        d[labels_B[b]] -= 1.0f / B;
+        for (int64_t e = 0; e < E; e++) d[e] *= 1.0f / sum;
+        d[labels_B[b]] -= 1.0f;
+        for (int64_t e = 0; e < E; e++) d[e] *= share; /* of all alike: no error of its own between p and 1 */
         *right += at == labels_B[b];
     }
     return loss / B;
