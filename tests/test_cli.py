@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import unvanish as uv
+from unvanish.train.native.library import missing
 
 CLI = [sys.executable, "-m", "unvanish"]
 WIDE = os.environ | {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}
@@ -161,4 +162,6 @@ def test_help_teaches(command):
 
 
 def test_version():
-    assert cli("--version").stdout == f"unvanish {importlib.metadata.version('unvanish')}\n"
+    first, second = cli("--version").stdout.splitlines()
+    assert first == f"unvanish {importlib.metadata.version('unvanish')}"
+    assert second == f"native step: {f'none ({missing()}); training takes the plain step' if missing() else 'compiled'}"

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -318,7 +319,7 @@ def test_a_store_of_version_1_is_upgraded_in_place(old_store):
     assert {s.digest: s.outcome.best_val_acc for s in summaries if s.outcome.epochs} == before
     record = uv.Store.reader(old_store).record(summaries[0].digest)
     assert record.recipe is not None
-    again = uv.run(record.recipe)
+    again = uv.run(record.recipe, measure_every=10)
     assert record.weights is not None
     for name, weight in again.weights.items():  # it was trained by another step
         torch.testing.assert_close(record.weights[name], weight, rtol=1e-4, atol=1e-5)
@@ -338,6 +339,22 @@ def test_a_run_that_version_1_began_goes_on(old_store):
     assert [row.val_loss for row in record.epochs] == pytest.approx([row.val_loss for row in alone.epochs], rel=1e-6)
     for name, weight in alone.weights.items():
         torch.testing.assert_close(record.weights[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_going_on_under_another_library_is_told_and_kept(small, tmp_path, caplog):
+    about = header(small, CPU)
+    before = replace(about, environment=about.environment | {"blas": "another one", "cores": 99})
+    recipe = small.but(epochs=2)
+    with uv.Store.writer(tmp_path) as store:
+        store.begin(recipe, before)
+        calls = iter([True])
+        for item in training(recipe, fashion_mnist(), CPU, stop=lambda: next(calls)):
+            if isinstance(item, Chunk):
+                store.add(recipe.digest(), item)
+    record = uv.run(recipe, store=tmp_path)
+    assert record.outcome.state == "finished"
+    assert record.environment["goes on under"] == f"blas {about.environment['blas']}"
+    assert "begun under blas another one" in caplog.text
 
 
 def test_a_newer_store_is_refused_in_a_sentence(small, tmp_path):

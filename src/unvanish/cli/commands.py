@@ -39,14 +39,24 @@ def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
+        from unvanish.train.native.library import missing
+
         typer.echo(f"unvanish {version('unvanish')}")
+        reason = missing()
+        typer.echo(f"native step: {f'none ({reason}); training takes the plain step' if reason else 'compiled'}")
         raise typer.Exit(OK)
 
 
 @app.callback()
 def options(
     asked: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version, and whether the native step is there.",
+        ),
     ] = False,
 ) -> None:
     pass

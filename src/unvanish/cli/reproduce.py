@@ -40,7 +40,13 @@ FiguresOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
 ]
 MeasureOption = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Measure the gradient flow on every N-th step; begun runs keep theirs.")
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Measure the gradient flow on every N-th step; begun runs keep theirs. By default every step where the "
+        "native step is taken, else every 10th.",
+    ),
 ]
 
 
@@ -67,7 +73,7 @@ def reproduce(
     report: ReportOption = None,
     figures: FiguresOption = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
-    measure_every: MeasureOption = 10,
+    measure_every: MeasureOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
 ) -> None:
@@ -113,7 +119,7 @@ def _trained(
     pool: "WorkerPool",
     device: "torch.device",
     targets: list[Path],
-    measure_every: int,
+    measure_every: int | None,
     *,
     fresh: bool,
     quiet: bool,

@@ -17,6 +17,7 @@ from unvanish.core.errors import StoreError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import unpack
 from unvanish.store.chunk import Chunk, rows_of_table
+from unvanish.store.conditions import going_on
 from unvanish.store.events import Event
 from unvanish.store.files import Files, checkpoint_name, refuse_foreign, weights_name
 from unvanish.store.lock import LOCK, OWNER, locked, sign
@@ -146,7 +147,11 @@ class Store:
                         )
                     return Start(ended=True, environment=begun_under)
                 if row.checkpoint_epoch is not None:
-                    return Start(False, begun_under, self._files.read(_checkpoint_of(row)), epochs=row.epochs)
+                    facts = going_on(begun_under, header.environment)
+                    if facts != begun_under:
+                        changed = {"environment": _environment_id(connection, facts)}
+                        connection.execute(update(runs).where(runs.c.digest == digest).values(changed))
+                    return Start(False, facts, self._files.read(_checkpoint_of(row)), epochs=row.epochs)
             connection.execute(delete(runs).where(runs.c.digest == digest))
             connection.execute(
                 insert(runs).values(

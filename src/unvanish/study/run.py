@@ -44,7 +44,7 @@ def run(
     fresh: bool = False,
     device: str | None = None,
     seed: int = 0,
-    measure_every: int = MEASURE_EVERY,
+    measure_every: int | None = None,
     progress: bool | None = None,
 ) -> Record:
     """Train a recipe, or a setup on batches of your own, in this process; gives everything that was measured.
@@ -60,7 +60,8 @@ def run(
                    of trained again unless `fresh`; a recipe that was interrupted goes on from its last checkpoint
     device         cpu, cuda, …; by default CUDA where there is one for a recipe, the model's own for a setup
     seed           for a setup: of torch's random stream, from which `setup.build()` and dropout draw
-    measure_every  every so many steps of an epoch, its first among them; a run that has begun keeps its own number
+    measure_every  every so many steps of an epoch, its first among them; a run that has begun keeps its own number. By
+                   default every step where the native step is taken, which measures almost for nothing, else every 10th
     progress       whether to show it; by default in a terminal and in a notebook
 
     Raises `RecipeError` where arguments do not go together.
@@ -82,7 +83,18 @@ def run(
             raise RecipeError(f"held_out are batches as well, an iterable of (input, target); not {held_out!r}")
         given = GivenData(batches, list(held_out) if isinstance(held_out, Iterator) else held_out, steps=steps)
         return _run_setup(
-            what, given, epochs, on_step, on_epoch, store, name, fresh, device, seed, measure_every, progress
+            what,
+            given,
+            epochs,
+            on_step,
+            on_epoch,
+            store,
+            name,
+            fresh,
+            device,
+            seed,
+            measure_every or MEASURE_EVERY,
+            progress,
         )
     if not isinstance(what, Recipe):
         raise RecipeError(f"run() takes a recipe, as uv.baseline() or uv.method('5') gives, or a Setup; not {what!r}")
@@ -106,7 +118,7 @@ def _run_recipe(
     store: str | Path | None,
     fresh: bool,
     device: str | None,
-    measure_every: int,
+    measure_every: int | None,
     progress: bool | None,
 ) -> Record:
     where = device_named(device)

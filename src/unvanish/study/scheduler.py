@@ -26,7 +26,7 @@ from unvanish.store.chunk import Chunk
 from unvanish.store.events import Event
 from unvanish.store.protocol import ENDED, Header, RunStore, Start
 from unvanish.study.executors.protocol import Executor, Place
-from unvanish.study.training import MEASURE_EVERY, header, shape_of_recipe
+from unvanish.study.training import header, shape_of_recipe
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TOGETHER = 256  # runs of one shape on a GPU: more gained nothing on an H100 (docs/performance.md)
@@ -43,7 +43,7 @@ def train_all(
     executor: Executor,
     device: torch.device,
     fresh: bool = False,
-    measure_every: int = MEASURE_EVERY,
+    measure_every: int | None = None,
     together: int | None = None,
     listen: Listener = lambda event: None,
 ) -> None:

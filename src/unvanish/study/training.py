@@ -33,7 +33,7 @@ __all__ = ["NETWORKS", "REMEDIES", "chunks", "header", "training"]  # a recipe c
 
 SAVE_WITHIN_S = 5.0  # no more work than this, or than one epoch, is ever at risk
 SAVING_SHARE = 20  # but saving, which takes long for a large ensemble, takes no more than a 20th of the time
-MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118, for a few per cent of the time
+MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118; the native step measures every one for less than 8 %
 
 
 @lru_cache(maxsize=4096)
@@ -44,16 +44,18 @@ def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None]:
     return setup.layers, plain, shape_of(setup)
 
 
-def header(
-    recipe: Recipe, device: torch.device, measure_every: int = MEASURE_EVERY, *, ensemble: bool = False
-) -> Header:
-    """What a run is stored under besides its recipe."""
+def header(recipe: Recipe, device: torch.device, measure_every: int | None = None, *, ensemble: bool = False) -> Header:
+    """What a run is stored under besides its recipe.
+
+    Measured at every step, unless another number is given, where the native step is taken, else at every 10th.
+    """
     layers, plain, _ = _plan(recipe.but(seed=0))
     step = "ensemble" if ensemble else "plain"
     if device.type == "cpu" and not ensemble:
         reason = plain or missing()
         step = f"plain ({reason})" if reason else "native"
-    return Header(environment(device) | {"step": step, "measure_every": measure_every}, layers)
+    steps = measure_every or (1 if step == "native" else MEASURE_EVERY)
+    return Header(environment(device) | {"step": step, "measure_every": steps}, layers)
 
 
 def shape_of_recipe(recipe: Recipe) -> str | None:
