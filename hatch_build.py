@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,23 @@ class NativeStep(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         wanted = os.environ.get("UNVANISH_NATIVE", "")
-        root = Path(self.root)
-        target = root / FOLDER / "_step.so"
-        target.unlink(missing_ok=True)
         if wanted == "off":
             return
+        editable = version == "editable"  # then the package is used where its sources lie
+        folder = Path(self.root) / FOLDER if editable else Path(tempfile.mkdtemp())
+        target = folder / "_step.so"
+        target.unlink(missing_ok=True)
         compiler = shlex.split(os.environ.get("CC") or "cc")
         flags = (*FLAGS, *(ON_X86 if platform.machine().lower() in ("x86_64", "amd64") else ()))
+        source = Path(self.root) / FOLDER / "step.c"
         try:
-            subprocess.run([*compiler, *flags, str(root / FOLDER / "step.c"), "-o", str(target), "-lm"], check=True)
+            subprocess.run([*compiler, *flags, str(source), "-o", str(target), "-lm"], check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             if wanted == "required":
                 raise
             print(f"unvanish is installed without its native step: {error}", file=sys.stderr)
             return
-        build_data["artifacts"].append(str(FOLDER / "_step.so"))
+        if not editable:
+            build_data["force_include"][str(target)] = "unvanish/train/native/_step.so"
         build_data["pure_python"] = False  # but of any Python: it is loaded by ctypes
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"

@@ -182,7 +182,7 @@ def test_training_is_the_same_bit_for_bit_with_and_without(method, data):
 
 
 def test_the_series_of_a_run(small):
-    record = uv.run(small)
+    record = uv.run(small, measure_every=10)
     for series in record.series.values():
         assert series.layers == ("hidden1", "hidden2", "hidden3", "output")
         assert series.steps == ((1, 0), (1, 1), (1, 2))  # 0: at initialisation
@@ -241,3 +241,53 @@ def test_forty_sigmoids_vanish_and_are_still_measured(backend):
     assert kept.sum() > 20
     assert truth[kept].min() < 1e-25
     np.testing.assert_allclose(signal[kept], truth[kept], rtol=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("scale", "offset"), [(1e-30, 0), (1e-22, 0), (1e-18, 0), (1.0, 0), (1e15, 0), (0.1, 500), (0.1, -500), (0, 0.5)]
+)
+@pytest.mark.parametrize("batch", [7, 300, 1000])
+def test_moments_of_any_size_and_far_from_0(scale, offset, batch, backend):
+    """Squares in float32 would be 0 or infinite; E[x²] − E[x]² would cancel."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 5), nn.LeakyReLU(1.0), nn.Linear(5, 33))
+    with torch.no_grad():
+        net[0].bias.zero_()
+        net[2].bias.fill_(offset)
+    x, y = torch.randn(batch, 6) * scale, torch.randint(0, 33, (batch,))
+    z = net(x).detach().double()
+    seen = measured(uv.Setup.of(net, torch.zeros(1, 6)), x, y, lr=0.0, backend=backend)
+    exact = {
+        "pre_activation_mean": z.mean(),
+        "pre_activation_std": z.std(unbiased=False),
+        "activation_rms": z.square().mean().sqrt(),
+        "spread": (z - z.mean(0)).square().mean().sqrt(),
+    }
+    for name, value in exact.items():
+        near_0 = 1e-6 * (scale + abs(offset) * 1e-1)  # the last digits of z itself depend on the BLAS
+        assert seen[name][1] == pytest.approx(value.item(), rel=1e-4, abs=near_0), name
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_sample_0_far_from_all_others_does_not_spoil_the_spread(backend):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 5), nn.LeakyReLU(1.0), nn.Linear(5, 4))
+    x, y = torch.randn(500, 6), torch.randint(0, 4, (500,))
+    x[0] = 1e5
+    h = net[0](x).detach().double()
+    seen = measured(uv.Setup.of(net, torch.zeros(1, 6)), x, y, lr=0.0, backend=backend)
+    assert seen["spread"][0] == pytest.approx((h - h.mean(0)).square().mean().sqrt().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_what_is_not_finite_is_measured_as_such(odd, backend):
+    setup = three_layers(nn.Sigmoid(), torch.float32)
+    x, y = torch.randn(9, 6), torch.randint(0, 3, (9,))
+    x[4, 2] = odd
+    seen = measured(setup, x, y, backend=backend)
+    assert not math.isfinite(seen["pre_activation_mean"][0])
+    if math.isinf(odd):  # where it is, is known
+        assert 0 < seen["saturated"][0] < 1
+    assert not math.isfinite(seen["weight_gradient_norm"][0])

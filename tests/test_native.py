@@ -1,10 +1,13 @@
 """The native step: no less exact than PyTorch's own, on every network that it covers, and the plain step elsewhere."""
 # B batch, N samples
 
+import ast
 import copy
 import itertools
 import math
 import random
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -61,9 +64,13 @@ def gradients(network: nn.Module, x_BD: Tensor, y_B: Tensor) -> list[Tensor]:
 
 
 def native_gradients(network: nn.Module, x_BD: Tensor, y_B: Tensor) -> list[Tensor]:
-    """Of one step of rate 0 on a copy."""
-    twin = copy.deepcopy(network)
-    native(twin, torch.optim.SGD(twin.parameters(), 0.0), len(y_B)).run(in_order(x_BD, y_B, len(y_B)))
+    """Of one step of rate 0 on a copy, whose loss is the exact one."""
+    twin, exact = copy.deepcopy(network), in_float64(network)
+    taken = native(twin, torch.optim.SGD(twin.parameters(), 0.0), len(y_B)).run(in_order(x_BD, y_B, len(y_B)))
+    loss = functional.cross_entropy(exact(x_BD.double()), y_B).item()
+    with torch.no_grad():
+        its = functional.cross_entropy(copy.deepcopy(network)(x_BD), y_B).item()
+    assert abs(taken.losses.item() - loss) <= 3 * abs(its - loss) + 2e-6 * max(1, abs(loss))
     return [parameter.grad for parameter in twin.parameters() if parameter.grad is not None]
 
 
@@ -421,6 +428,11 @@ class Around(nn.Module):
         return x + self.inner(x)
 
 
+class Doubled(nn.Tanh):
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
 SHARED = nn.Linear(8, 8)
 
 
@@ -435,6 +447,8 @@ SHARED = nn.Linear(8, 8)
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), nn.Linear(8, 3)), ""),
         (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8, momentum=None), nn.Linear(8, 3)), "BatchNorm1d"),
         (nn.Sequential(nn.Linear(8, 8), nn.Tanh()), "first and the last"),
+        (nn.Sequential(nn.Linear(8, 8), Doubled(), nn.Linear(8, 3)), "Doubled"),
+        (nn.Sequential(nn.Linear(8, 8), nn.LeakyReLU(-0.1), nn.Linear(8, 3)), "LeakyReLU"),
         (nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3)).double(), "float32"),
     ],
 )
@@ -487,3 +501,22 @@ def test_memory_that_is_not_as_expected_is_never_read(spoil, part, data, small):
     broken = ImageData(replace(subset, **{part: spoil(getattr(subset, part))}), 100)
     assert native_steps(setup.model, setup.model, setup, optimizer, every(1), whole) is not None
     assert native_steps(setup.model, setup.model, setup, optimizer, every(1), broken) is None
+
+
+def test_a_worker_makes_an_optimizer_without_importing_the_compiler():
+    """Which takes a second, of every study's start."""
+    script = """
+import sys, torch
+from unvanish.study.worker import _leave_the_compiler_out
+_leave_the_compiler_out()
+weight = torch.nn.Parameter(torch.zeros(3))
+optimizer = torch.optim.Adam([weight], 0.1)
+print("torch._dynamo" in sys.modules)
+weight.grad = torch.ones(3)
+optimizer.step()
+print(weight.tolist())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    before, after = done.stdout.splitlines()
+    assert before == "False"
+    assert ast.literal_eval(after) == pytest.approx([-0.1] * 3, rel=1e-5)  # and works

@@ -20,6 +20,7 @@ from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
 from unvanish.store.chunk import Chunk
 from unvanish.study.frames import receive, send
 from unvanish.study.training import training_together
+from unvanish.train.native.library import missing
 from unvanish.train.process import reproducible_process
 
 
@@ -34,8 +35,10 @@ def main() -> None:
         except BrokenPipeError:
             os._exit(0)  # the parent is gone
 
-    # torch's first optimizer imports this, for as long as torch itself took: now, while the parent gets ready
-    import torch._dynamo  # noqa: F401
+    if missing():  # torch's optimizers import it at their first step, for a second: now, while the parent gets ready
+        import torch._dynamo  # noqa: F401
+    else:
+        _leave_the_compiler_out()
 
     data: FashionMNIST | None = None
     with reproducible_process():
@@ -46,6 +49,18 @@ def main() -> None:
                 sys.exit(str(error))
             _do(job, data, send_back)
             send_back(pack({"about": "free"}))
+
+
+def _leave_the_compiler_out() -> None:
+    """Make an optimizer without importing torch.compile: nothing is compiled here, and native steps need no more of it.
+
+    torch wraps an optimizer's methods so that the compiler, were it used, would leave them alone, and imports it for
+    that when the first of them is called; what the wrapper finds here it takes for that already done.
+    """
+    for name in dir(torch.optim.Optimizer):
+        wrapped = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if wrapped is not None:
+            wrapped.__dynamo_disable = wrapped
 
 
 def _do(job: bytes, data: FashionMNIST, send_back) -> None:

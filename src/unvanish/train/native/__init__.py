@@ -1,1 +1,1 @@
-"""What a C compiler, where there is one, does faster on a CPU than torch's operators: `kernels.c`."""
+"""Training steps in C: a stretch of an epoch in one call, measured in the same passes (step.c)."""

@@ -5,6 +5,7 @@
 typedef struct {
     Moments moments;
     double outside;
+    int unknown; /* NaN is on no side */
 } MeasuredZ;
 
 VERSIONS static void add_flat(const Network *net, const Module *m, const float *z_BE, int64_t B, int first,
@@ -32,6 +33,8 @@ VERSIONS static void add_flat(const Network *net, const Module *m, const float *
 static void measure_z(const Network *net, const Module *m, const float *z_BE, int64_t B, MeasuredZ *so_far) {
     int first = so_far->moments.n == 0;
     add_moments(&so_far->moments, z_BE, B * m->out);
+    if (isnan(so_far->moments.mean)) /* or of ∞ − ∞ */
+        for (int64_t i = 0; i < B * m->out; i++) so_far->unknown |= isnan(z_BE[i]);
     if (m->low > -INFINITY || m->high < INFINITY) add_flat(net, m, z_BE, B, first, &so_far->outside);
 }
 
@@ -41,8 +44,8 @@ static void finish_z(const Network *net, const Module *m, const MeasuredZ *z, do
         dead += (below && net->most_E[e] <= m->low) || (above && net->least_E[e] >= m->high);
     row[Z_MEAN] = z->moments.mean;
     row[Z_STD] = sqrt(z->moments.squares / z->moments.n);
-    row[SATURATED] = isnan(z->moments.mean) ? NAN : z->outside / z->moments.n; /* nobody knows where NaN is */
-    row[DEAD] = isnan(z->moments.mean) ? NAN : (double)dead / m->out;
+    row[SATURATED] = z->unknown ? NAN : z->outside / z->moments.n;
+    row[DEAD] = z->unknown ? NAN : (double)dead / m->out;
 }
 
 /* h: moments, and for each feature those of h − h_0, sample 0: the mean over a batch of what is nearly equal would be
@@ -65,7 +68,7 @@ static void finish_h(const Network *net, const Module *m, int64_t B, const Momen
         of_mean += net->h_sum_E[e] / B * net->h_sum_E[e];
     }
     double around = squares - of_mean;
-    if (!tellable(around) || around < 1e-3 * squares) { /* vanished, exploded, or sample 0 is far from the others */
+    if (!in_range(around) || around < 0.05 * squares) { /* vanished, exploded, or sample 0 is far from the others */
         around = 0;
         for (int64_t b = 0; b < B; b++)
             for (int64_t e = 0; e < E; e++) {

@@ -1,4 +1,4 @@
-/* What the native step works on. Its Python mirror is structs.py, field for field.
+/* What the native step works on; structs.py has the same, field for field.
  *
  * B batch, D features in, E features out, N samples, n elements one after another. A network is a sequence of modules,
  * each on the output of the one before. Matrices are stored by rows.
@@ -10,7 +10,8 @@
 
 /* Loops in several versions, of which the processor's best is chosen when the library is loaded. With clang 14 the first
  * one is chosen on every processor. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
+#if defined(VERSIONS) /* none, for a sanitizer */
+#elif defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
 #define VERSIONS __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
 #else
 #define VERSIONS

@@ -20,21 +20,28 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et 
 
 def function_of(module: nn.Module) -> tuple[Function, tuple[float, float, float]] | None:
     """Which of the native activations it is, with its options; `None` for others."""
-    kind = type(module)
-    simple = {nn.Sigmoid: Function.SIGMOID, nn.Tanh: Function.TANH, nn.ReLU: Function.RELU, nn.SiLU: Function.SILU}
-    if kind in simple:
-        return simple[kind], NO_OPTIONS
-    if isinstance(module, nn.LeakyReLU):
-        return Function.LEAKY_RELU, (module.negative_slope, 0.0, 0.0)
-    if isinstance(module, nn.ELU):
-        return Function.ELU, (module.alpha, 1.0, 1.0)
-    if isinstance(module, nn.CELU):
-        return Function.ELU, (module.alpha, 1.0, 1 / module.alpha)
-    if isinstance(module, nn.SELU):
-        return Function.ELU, (SELU_ALPHA, SELU_SCALE, 1.0)
-    if isinstance(module, nn.Hardtanh):  # ReLU6 is one
-        return Function.HARDTANH, (module.min_val, module.max_val, 0.0)
-    return None
+    match module:
+        case nn.Sigmoid():
+            found = Function.SIGMOID, NO_OPTIONS
+        case nn.Tanh():
+            found = Function.TANH, NO_OPTIONS
+        case nn.ReLU():
+            found = Function.RELU, NO_OPTIONS
+        case nn.SiLU():
+            found = Function.SILU, NO_OPTIONS
+        case nn.LeakyReLU() if module.negative_slope >= 0:  # then h tells on which side z is
+            found = Function.LEAKY_RELU, (module.negative_slope, 0.0, 0.0)
+        case nn.ELU():
+            found = Function.ELU, (module.alpha, 1.0, 1.0)
+        case nn.CELU():
+            found = Function.ELU, (module.alpha, 1.0, 1 / module.alpha)
+        case nn.SELU():
+            found = Function.ELU, (SELU_ALPHA, SELU_SCALE, 1.0)
+        case nn.Hardtanh():  # ReLU6 is one
+            found = Function.HARDTANH, (module.min_val, module.max_val, 0.0)
+        case _:
+            return None
+    return found if type(module).__module__ == nn.ReLU.__module__ else None  # one of a user's own may do anything
 
 
 def uncovered(leaves: Sequence[nn.Module]) -> str | None:

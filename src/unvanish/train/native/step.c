@@ -80,7 +80,7 @@ static void forward(Network *net, int64_t B, int training, double *table) {
 
         Module *normalising = next < net->modules && normalises(net->module + next) ? net->module + next : NULL;
         const Module *seen_z = NULL, *seen_h = NULL;
-        MeasuredZ z = {{0, 0, 0}, 0};
+        MeasuredZ z = {{0, 0, 0}, 0, 0};
         Moments h = {0, 0, 0};
         int64_t at_once = rows_at_once(m->out);
         for (int64_t from = 0; from < B; from += at_once) {

@@ -10,7 +10,7 @@ INLINE float sum_of(const float *lanes) {
     return sum;
 }
 
-INLINE int tellable(double squares) { return squares > LEAST && squares < MOST; }
+INLINE int in_range(double squares) { return squares > LEAST && squares < MOST; }
 
 /* Σ (x − centre), and Σ (x − centre)² */
 INLINE double sums(const float *x, int64_t n, float centre, double *squares) {
@@ -40,7 +40,7 @@ VERSIONS static double squares(const float *x, const float *y, int64_t n) {
         for (int j = 0; j < LANES; j++) two[j] += x[i + j] * x[i + j];
     double sum = sum_of(two);
     for (; i < n; i++) sum += ((double)x[i] - (y ? y[i] : 0)) * ((double)x[i] - (y ? y[i] : 0));
-    if (tellable(sum)) return sum;
+    if (in_range(sum)) return sum;
     sum = 0;
     for (i = 0; i < n; i++) sum += ((double)x[i] - (y ? y[i] : 0)) * ((double)x[i] - (y ? y[i] : 0));
     return sum;
@@ -59,7 +59,7 @@ VERSIONS static void add_moments(Moments *so_far, const float *x, int64_t count)
     centre = so_far->n ? (float)so_far->mean : (float)(sums(x, count, 0, &squares) / count);
     rest = sums(x, count, centre, &squares) / count;
     double around = squares - rest * rest * count;
-    if (!tellable(around)) {
+    if (!in_range(around)) {
         double sum = 0;
         around = 0;
         for (int64_t i = 0; i < count; i++) sum += x[i];
