@@ -34,7 +34,7 @@ def steps_of(setup: uv.Setup, backend: str, optimizer: torch.optim.Optimizer, ba
         leaves, library = leaf_sequence(setup.model), loaded()
         assert leaves is not None
         assert not isinstance(library, str)
-        assert uncovered(leaves, optimizer, setup.loss_fn) is None
+        assert uncovered(leaves, type(optimizer), optimizer.param_groups[0], setup.loss_fn) is None
         return NativeSteps(leaves, optimizer, find_sites(setup, setup.model), setup.layers, every(1), batch, library)
     blocks = (*setup.blocks, (setup.output,))
     return plain_steps(setup.model, setup.model, setup.loss_fn, optimizer, every(1), blocks=blocks, layers=setup.layers)

@@ -28,6 +28,7 @@ from unvanish.train.leaves import leaf_sequence
 from unvanish.train.native.form import uncovered
 from unvanish.train.native.library import Library, loaded, missing
 from unvanish.train.native.steps import NativeSteps
+from unvanish.train.native.update import holds_others
 from unvanish.train.step import native_steps
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"there is no native step: {missing()}")
@@ -37,7 +38,7 @@ def native(network: nn.Module, optimizer: torch.optim.Optimizer, batch: int) -> 
     leaves, library = leaf_sequence(network), loaded()
     assert leaves is not None
     assert isinstance(library, Library)
-    assert uncovered(leaves, optimizer, functional.cross_entropy) is None
+    assert uncovered(leaves, type(optimizer), optimizer.param_groups[0], functional.cross_entropy) is None
     return NativeSteps(leaves, optimizer, (), (), lambda step: False, batch, library)
 
 
@@ -315,8 +316,9 @@ def test_after_50_steps_the_weights_are_as_exact_as_pytorch_s(data):
         lambda p: torch.optim.SGD(p, 0.05, momentum=0.9, nesterov=True),
         lambda p: torch.optim.Adam(p, 0.01, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1),
         lambda p: torch.optim.AdamW(p, 0.01, weight_decay=0.1),
+        lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.1, decoupled_weight_decay=True),
     ],
-    ids=["SGD", "decay", "momentum", "nesterov", "Adam", "AdamW"],
+    ids=["SGD", "decay", "momentum", "nesterov", "Adam", "AdamW", "decoupled"],
 )
 def test_each_optimizer_keeps_what_pytorch_s_keeps(make):
     x_ND, y_N = samples(20 * 32)
@@ -453,7 +455,7 @@ SHARED = nn.Linear(8, 8)
     ],
 )
 def test_what_it_does_not_cover_says_why(network, reason):
-    found = uncovered(leaf_sequence(network), torch.optim.SGD(network.parameters(), 0.1), functional.cross_entropy)
+    found = uncovered(leaf_sequence(network), torch.optim.SGD, {}, functional.cross_entropy)
     assert found is not None
     assert reason in found
 
@@ -465,15 +467,23 @@ def test_what_it_does_not_cover_says_why(network, reason):
         (lambda net: torch.optim.Adam(net.parameters(), amsgrad=True), "amsgrad"),
         (lambda net: torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, dampening=0.5), "dampening"),
         (lambda net: torch.optim.SGD(net.parameters(), 0.1, maximize=True), "maximize"),
-        (lambda net: torch.optim.SGD([{"params": list(net[i].parameters())} for i in (0, 1)], 0.1), "groups"),
-        (lambda net: torch.optim.SGD([net[0].weight], 0.1), "optimizer"),
     ],
 )  # fmt: skip
 def test_an_optimizer_that_it_does_not_cover_says_why(optimizer, reason):
     net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3))
-    found = uncovered(leaf_sequence(net), optimizer(net), functional.cross_entropy)
+    made = optimizer(net)
+    found = uncovered(leaf_sequence(net), type(made), made.param_groups[0], functional.cross_entropy)
     assert found is not None
     assert reason in found
+
+
+def test_an_optimizer_in_groups_or_without_some_weights_is_left_to_the_plain_step():
+    net = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3))
+    assert not holds_others(torch.optim.SGD(net.parameters(), 0.1), list(net))
+    assert holds_others(torch.optim.SGD([{"params": list(part.parameters())} for part in net], 0.1), list(net))
+    assert holds_others(torch.optim.SGD([net[0].weight], 0.1), list(net))
+    net[0].bias.requires_grad_(False)
+    assert not holds_others(torch.optim.SGD([p for p in net.parameters() if p.requires_grad], 0.1), list(net))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from unvanish.core.curve import Epoch
+from unvanish.core.optimizer import OPTIMIZERS, Optimizer
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import pack
 from unvanish.core.table import Table
@@ -40,7 +41,9 @@ MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118; the native step
 def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None]:
     """The layers of a recipe of any seed, why the native step does not cover it, and the shape of its ensemble."""
     setup = recipe.uninitialised()
-    plain = uncovered(leaf_sequence(setup.model), setup.optimizer(setup.model.parameters()), setup.loss_fn)
+    optimizer = setup.optimizer
+    assert isinstance(optimizer, Optimizer)  # of a recipe
+    plain = uncovered(leaf_sequence(setup.model), OPTIMIZERS[optimizer.name], optimizer.options, setup.loss_fn)
     return setup.layers, plain, shape_of(setup)
 
 

@@ -24,6 +24,7 @@ from unvanish.train.native.form import fits, uncovered
 from unvanish.train.native.library import loaded
 from unvanish.train.native.sites import find_sites
 from unvanish.train.native.steps import NativeSteps
+from unvanish.train.native.update import holds_others
 from unvanish.train.taken import Evaluated, OnStep, Taken, correct, zeros
 
 
@@ -218,8 +219,9 @@ def native_steps(
 ) -> NativeSteps | None:
     """The native step, where it covers the training. `whole` holds the modules by the setup's names."""
     leaves, library = leaf_sequence(network), loaded()
-    if leaves is None or isinstance(library, str) or uncovered(leaves, optimizer, setup.loss_fn) is not None:
+    options = optimizer.param_groups[0]
+    if leaves is None or isinstance(library, str) or uncovered(leaves, type(optimizer), options, setup.loss_fn):
         return None
-    if not fits(data.images, leaves):
+    if holds_others(optimizer, leaves) or not fits(data.images, leaves):
         return None
     return NativeSteps(leaves, optimizer, find_sites(setup, whole), setup.layers, schedule, data.batch, library)

@@ -1,6 +1,7 @@
 """Which trainings the native step covers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,16 +12,21 @@ from unvanish.data.fashion_mnist import FashionMNIST
 from unvanish.train.native import network, update
 
 
-def uncovered(leaves: Sequence[nn.Module] | None, optimizer: torch.optim.Optimizer, loss_fn: Loss) -> str | None:
-    """Why a training on the CPU takes the plain step, in a few words; `None` where the native one can be taken."""
+def uncovered(
+    leaves: Sequence[nn.Module] | None,
+    optimizer: type[torch.optim.Optimizer],
+    options: Mapping[str, Any],
+    loss_fn: Loss,
+) -> str | None:
+    """Why a training on the CPU takes the plain step, in a few words; `None` where the native one can be taken.
+
+    It asks for the optimizer's class and keyword arguments: to make one takes torch as long as to be imported.
+    """
     if loss_fn is not functional.cross_entropy:
         return "the loss is not cross-entropy"
     if leaves is None:
         return "the network is not a sequence of layers"
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    if any(p.requires_grad and id(p) not in held for module in leaves for p in module.parameters()):
-        return "the optimizer does not hold all weights"
-    return network.uncovered(leaves) or update.uncovered(optimizer)
+    return network.uncovered(leaves) or update.uncovered(optimizer, options)
 
 
 def fits(data: FashionMNIST, leaves: Sequence[nn.Module]) -> bool:

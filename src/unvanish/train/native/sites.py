@@ -25,16 +25,20 @@ class Site:
 def find_sites(setup: Setup, network: nn.Module) -> list[Site]:
     """The sites of one stage's network; a block that is passed through or frozen has none."""
     places: tuple[Block, ...] = (*setup.blocks, (setup.output,))
-    sites = (_site(index, network, block) for index, block in enumerate(places))
+    regions: dict[str, Region] = {}  # most networks have many activations of one kind
+    sites = (_site(index, network, block, regions) for index, block in enumerate(places))
     return [site for site in sites if site is not None]
 
 
-def _site(index: int, network: nn.Module, block: Block) -> Site | None:
+def _site(index: int, network: nn.Module, block: Block, regions: dict[str, Region]) -> Site | None:
     inside = [module for _, module in modules_in(network, block)]
     layers = [module for module in inside if isinstance(module, WEIGHT_LAYERS)]
     activations = [module for module in inside if is_activation(module)]
     if not layers or not layers[0].weight.requires_grad:
         return None
-    activation = activations[-1] if activations else None
-    region = live_region(copy.deepcopy(activation).cpu()) if activation else EVERYWHERE
-    return Site(index, layers[0].weight, layers[0], activation, region)
+    if not activations:
+        return Site(index, layers[0].weight, layers[0], None, EVERYWHERE)
+    kind = repr(activations[-1])  # with its options, which are numbers
+    if kind not in regions:
+        regions[kind] = live_region(copy.deepcopy(activations[-1]).cpu())
+    return Site(index, layers[0].weight, layers[0], activations[-1], regions[kind])

@@ -1,31 +1,38 @@
 """The optimizers of step.c. Their state is in the tensors of torch's optimizer, as a checkpoint keeps it."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unvanish.train.native.structs import COptimizer, CParameter, Rule
 
 RULES = {torch.optim.SGD: Rule.SGD, torch.optim.Adam: Rule.ADAM, torch.optim.AdamW: Rule.ADAMW}
 
 
-def uncovered(optimizer: torch.optim.Optimizer) -> str | None:
-    """What of it step.c has no form for; `None` where it has all."""
-    if type(optimizer) not in RULES:
-        return f"it has no form for {type(optimizer).__name__}"
-    if len(optimizer.param_groups) > 1:
-        return "parameters are in several groups"
-    for option in ("dampening", "maximize", "amsgrad"):
-        if optimizer.param_groups[0].get(option):
-            return f"it has no form for {option}"
-    return None
+def uncovered(kind: type[torch.optim.Optimizer], options: Mapping[str, Any]) -> str | None:
+    """What of an optimizer step.c has no form for; `None` where it has all."""
+    if kind not in RULES:
+        return f"it has no form for {kind.__name__}"
+    without = [option for option in ("dampening", "maximize", "amsgrad", "differentiable") if options.get(option)]
+    return f"it has no form for {without[0]}" if without else None
+
+
+def holds_others(optimizer: torch.optim.Optimizer, leaves: Sequence[nn.Module]) -> bool:
+    """Whether it treats weights apart, or does not hold all that the network trains."""
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    trained = {id(p) for module in leaves for p in module.parameters() if p.requires_grad}
+    return len(optimizer.param_groups) > 1 or not trained <= held
 
 
 def rule_of(optimizer: torch.optim.Optimizer) -> COptimizer:
     group = optimizer.param_groups[0]
-    rule = COptimizer(kind=RULES[type(optimizer)], rate=group["lr"], decay=group["weight_decay"])  # pyright: ignore[reportArgumentType]
-    if rule.kind == Rule.SGD:
+    kind = RULES[type(optimizer)]  # pyright: ignore[reportArgumentType]
+    if kind is Rule.ADAM and group.get("decoupled_weight_decay"):
+        kind = Rule.ADAMW
+    rule = COptimizer(kind=kind, rate=group["lr"], decay=group["weight_decay"])
+    if kind is Rule.SGD:
         rule.momentum, rule.nesterov = group["momentum"], group["nesterov"]
     else:
         (rule.beta1, rule.beta2), rule.epsilon = group["betas"], group["eps"]
