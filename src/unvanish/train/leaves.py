@@ -1,4 +1,4 @@
-"""A network as the sequence of its leaf modules, where it is one: for the fast step and for frozen prefixes."""
+"""A network as the sequence of its leaf modules, where it is one: for the native step and for frozen prefixes."""
 
 from collections.abc import Sequence
 
