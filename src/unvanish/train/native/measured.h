@@ -59,6 +59,13 @@ static void measure_h(const Network *net, const Module *m, const float *h_BE, in
     add_products(NULL, h_BE, m->output_BE, B, m->out, net->h_sum_E, net->h_square_E);
 }
 
+VERSIONS static double exact_distance(const float *h_E, const double *mean_E, int64_t E) {
+    double sum = 0;
+    #pragma omp simd reduction(+ : sum)
+    for (int64_t e = 0; e < E; e++) sum += (h_E[e] - mean_E[e]) * (h_E[e] - mean_E[e]);
+    return sum;
+}
+
 /* the spread: √ mean (h − h̄)², h̄ the mean over the batch */
 static void finish_h(const Network *net, const Module *m, int64_t B, const Moments *h, double *row) {
     int64_t E = m->out;
@@ -70,11 +77,8 @@ static void finish_h(const Network *net, const Module *m, int64_t B, const Momen
     double around = squares - of_mean;
     if (!in_range(around) || around < 0.05 * squares) { /* vanished, exploded, or sample 0 is far from the others */
         around = 0;
-        for (int64_t b = 0; b < B; b++)
-            for (int64_t e = 0; e < E; e++) {
-                double away = (double)m->output_BE[b * E + e] - m->output_BE[e] - net->h_sum_E[e] / B;
-                around += away * away;
-            }
+        for (int64_t e = 0; e < E; e++) net->h_sum_E[e] = m->output_BE[e] + net->h_sum_E[e] / B;
+        for (int64_t b = 0; b < B; b++) around += exact_distance(m->output_BE + b * E, net->h_sum_E, E);
     }
     row[H_MEAN] = h->mean;
     row[H_STD] = sqrt(h->squares / h->n);

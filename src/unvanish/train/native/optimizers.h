@@ -47,9 +47,10 @@ static void update(const Optimizer *o, const Parameter *p, double *row) {
         if (row) memcpy(before, p->value + at, n * sizeof(float));
         update_block(o, p, at, n);
         if (!row) continue;
-        gradient += squares(p->gradient + at, NULL, n);
-        change += squares(p->value + at, before, n);
-        weight += squares(before, NULL, n);
+        gradient += squares(p->gradient + at, n);
+        weight += squares(before, n);
+        for (int64_t i = 0; i < n; i++) before[i] = p->value[at + i] - before[i];
+        change += squares(before, n);
     }
     if (!row) return;
     row[GRADIENT] = sqrt(gradient);

@@ -154,7 +154,7 @@ static void backward(Network *net, int64_t B, float *d, double *table) {
                 const Module *one = net->module + i;
                 if (table && one->z_site >= 0) {
                     seen = one;
-                    squared += squares(here, NULL, rows * m->out);
+                    squared += squares(here, rows * m->out);
                 }
                 if (i > next) backward_rows(net, one, from, rows, here);
             }

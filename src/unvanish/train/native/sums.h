@@ -30,20 +30,19 @@ INLINE double sums(const float *x, int64_t n, float centre, double *squares) {
     return sum_of(one);
 }
 
-/* Σ (x − y)², or Σ x² without y: also where it has vanished below what a float can hold, or exploded above. */
-VERSIONS static double squares(const float *x, const float *y, int64_t n) {
-    float two[LANES] = {0};
-    int64_t i = 0;
-    for (; y && i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++) two[j] += (x[i + j] - y[i + j]) * (x[i + j] - y[i + j]);
-    for (; !y && i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++) two[j] += x[i + j] * x[i + j];
-    double sum = sum_of(two);
-    for (; i < n; i++) sum += ((double)x[i] - (y ? y[i] : 0)) * ((double)x[i] - (y ? y[i] : 0));
-    if (in_range(sum)) return sum;
-    sum = 0;
-    for (i = 0; i < n; i++) sum += ((double)x[i] - (y ? y[i] : 0)) * ((double)x[i] - (y ? y[i] : 0));
+/* Σ (x − centre)² in double */
+INLINE double exact_squares(const float *x, int64_t n, double centre) {
+    double sum = 0;
+    #pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) sum += (x[i] - centre) * (x[i] - centre);
     return sum;
+}
+
+/* Σ x²: also where it has vanished below what a float can hold, or exploded above. */
+VERSIONS static double squares(const float *x, int64_t n) {
+    double sum;
+    sums(x, n, 0, &sum);
+    return in_range(sum) ? sum : exact_squares(x, n, 0);
 }
 
 /* Mean, and Σ (x − mean)², of n elements so far. The mean is subtracted before anything is squared: E[x²] − E[x]² would
@@ -61,10 +60,10 @@ VERSIONS static void add_moments(Moments *so_far, const float *x, int64_t count)
     double around = squares - rest * rest * count;
     if (!in_range(around)) {
         double sum = 0;
-        around = 0;
+        #pragma omp simd reduction(+ : sum)
         for (int64_t i = 0; i < count; i++) sum += x[i];
         centre = sum / count, rest = 0;
-        for (int64_t i = 0; i < count; i++) around += (x[i] - centre) * (x[i] - centre);
+        around = exact_squares(x, count, centre);
     }
     double away = centre + rest - so_far->mean, n = so_far->n, all = n + count;
     so_far->squares += around + away * away * n * count / all;
