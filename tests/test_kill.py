@@ -16,7 +16,7 @@ import pytest
 import unvanish as uv
 
 METHODS = ("4a-affine", "3", "6")  # running statistics, an optimizer with state, stages
-EPOCHS = 5
+EPOCHS = 12  # longer than the 5 seconds after which work is kept
 
 
 def command(store: Path) -> list[str]:

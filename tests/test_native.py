@@ -25,6 +25,7 @@ from unvanish.modules.wiring import Add, Put, Wire
 from unvanish.remedies.normalize_inside import Standardize
 from unvanish.train.images import ImageData
 from unvanish.train.leaves import leaf_sequence
+from unvanish.train.native import steps as steps_module
 from unvanish.train.native.form import uncovered
 from unvanish.train.native.library import Library, loaded, missing
 from unvanish.train.native.steps import NativeSteps
@@ -409,6 +410,18 @@ def test_a_training_is_what_the_plain_step_makes_of_it(name, data):
     assert ours.keys() == theirs.keys()
     # The first of them is of equal weights.
     assert_alike(our_tables[:1], their_tables[:1], rtol=2e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("call_s", [0.0, 0.004, 10.0])
+def test_how_many_steps_a_call_takes_changes_no_bit(call_s, data, monkeypatch):
+    """It depends on how busy the machine is."""
+    recipe = uv.method("4a-affine", hidden=(16, 16), batch=64)
+    weights, rows, tables = trained(recipe, data)
+    monkeypatch.setattr(steps_module, "CALL_S", call_s)
+    other_weights, other_rows, other_tables = trained(recipe, data)
+    assert rows == other_rows
+    assert tables == other_tables
+    assert all(torch.equal(value, other_weights[name]) for name, value in weights.items())
 
 
 def test_the_run_says_which_step_was_used_and_why(small, monkeypatch):

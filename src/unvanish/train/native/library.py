@@ -39,7 +39,7 @@ def _load() -> Library | str:
         return f"the libraries of torch {torch.__version__} export no sgemm_"
     pointer = ctypes.c_void_p
     code.steps.argtypes, code.steps.restype = [pointer] * 6, None
-    code.evaluate.argtypes, code.evaluate.restype = [pointer] * 3, ctypes.c_double
+    code.evaluate.argtypes, code.evaluate.restype = [pointer] * 4, None
     assert gemm is not None
     return Library(code, gemm)
 

@@ -152,7 +152,7 @@ static void backward(Network *net, int64_t B, float *d, double *table) {
             float *here = d + from * m->out;
             for (int64_t i = last; i >= next; i--) {
                 const Module *one = net->module + i;
-                if (table && one->z_site >= 0) {
+                if (table && one->z_site >= 0 && !(i > next && needs_batch(one))) { /* else it was seen already */
                     seen = one;
                     squared += squares(here, rows * m->out);
                 }
@@ -169,7 +169,7 @@ static void backward(Network *net, int64_t B, float *d, double *table) {
     }
 }
 
-static void improve(Network *net, double *table) {
+static void update_all(Network *net, double *table) {
     net->optimizer.steps++;
     for (int64_t i = net->first; i < net->modules; i++) {
         Module *m = net->module + i;
@@ -198,18 +198,16 @@ void steps(Network *net, const Stretch *on, const uint8_t *measured, double *los
         forward(net, B, 1, table);
         losses[step] = cross_entropy(out_BE, net->labels_B, B, net->classes, net->down_BE[0], right);
         backward(net, B, net->down_BE[0], table);
-        improve(net, table);
+        update_all(net, table);
     }
 }
 
-/* The losses of batches, summed, and how many samples are right, without a step. */
-double evaluate(Network *net, const Stretch *on, int64_t *right) {
-    double loss = 0;
-    for (int64_t at = 0; at < on->size; at += on->batch) {
+/* The loss of each batch, and how many samples are right, without a step. */
+void evaluate(Network *net, const Stretch *on, double *losses, int64_t *right) {
+    const float *out_BE = net->module[net->modules - 1].output_BE;
+    for (int64_t at = 0, batch = 0; at < on->size; at += on->batch, batch++) {
         int64_t B = load(net, on, at);
         forward(net, B, 0, NULL);
-        loss += cross_entropy(net->module[net->modules - 1].output_BE, net->labels_B, B, net->classes,
-                              net->down_BE[0], right);
+        losses[batch] = cross_entropy(out_BE, net->labels_B, B, net->classes, net->down_BE[0], right);
     }
-    return loss;
 }

@@ -95,17 +95,20 @@ class NativeSteps:
     def evaluate(self, batches: Iterable[Batch]) -> Evaluated:
         assert isinstance(batches, Picked)
         assert batches.batch <= self.native.batch
-        right, loss, done = np.zeros(1, np.int64), 0.0, 0
-        while done < len(batches):
+        count, samples, done = len(batches), len(batches.order_M), 0
+        losses, right = np.zeros(count), np.zeros(1, np.int64)  # summed at the end: a call takes more or less of them
+        while done < count:
             part = batches.part(done, 3 * self.at_once)  # a step takes three times as long
-            loss += self.library.code.evaluate(
-                ctypes.byref(self.native.network), ctypes.byref(_struct(part)), right.ctypes.data
+            self.library.code.evaluate(
+                ctypes.byref(self.native.network),
+                ctypes.byref(_struct(part)),
+                losses[done:].ctypes.data,
+                right.ctypes.data,
             )
             done += len(part)
-        count, samples = len(batches), len(batches.order_M)
         return Evaluated(
             count,
-            torch.tensor(loss / (count or float("nan")), dtype=torch.float64),
+            torch.tensor(losses.sum() / (count or float("nan")), dtype=torch.float64),
             torch.tensor(right[0] / (samples or float("nan")), dtype=torch.float64),
         )
 
