@@ -25,13 +25,13 @@ class NativeStep(BuildHookInterface[Any]):
     """`UNVANISH_NATIVE=required`, as for a release, fails where it cannot be compiled; `off` does not try."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        editable = version == "editable"  # then the package is used where its sources lie
+        self.scratch = tempfile.TemporaryDirectory()
+        target = (Path(self.root) / FOLDER if editable else Path(self.scratch.name)) / "_step.so"
+        target.unlink(missing_ok=True)
         wanted = os.environ.get("UNVANISH_NATIVE", "")
         if wanted == "off":
             return
-        editable = version == "editable"  # then the package is used where its sources lie
-        folder = Path(self.root) / FOLDER if editable else Path(tempfile.mkdtemp())
-        target = folder / "_step.so"
-        target.unlink(missing_ok=True)
         compiler = shlex.split(os.environ.get("CC") or "cc")
         flags = (*FLAGS, *(ON_X86 if platform.machine().lower() in ("x86_64", "amd64") else ()))
         source = Path(self.root) / FOLDER / "step.c"
@@ -46,3 +46,6 @@ class NativeStep(BuildHookInterface[Any]):
             build_data["force_include"][str(target)] = "unvanish/train/native/_step.so"
         build_data["pure_python"] = False  # but of any Python: it is loaded by ctypes
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        self.scratch.cleanup()

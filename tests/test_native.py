@@ -5,10 +5,13 @@ import ast
 import copy
 import itertools
 import math
+import os
 import random
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ from unvanish.modules.wiring import Add, Put, Wire
 from unvanish.remedies.normalize_inside import Standardize
 from unvanish.train.images import ImageData
 from unvanish.train.leaves import leaf_sequence
+from unvanish.train.native import library as library_module
 from unvanish.train.native import steps as steps_module
 from unvanish.train.native.form import uncovered
 from unvanish.train.native.library import Library, loaded, missing
@@ -103,7 +107,8 @@ def assert_no_less_exact(network: nn.Module, *batches: tuple[Tensor, Tensor]) ->
 
 ACTIVATIONS = [
     *(nn.Sigmoid(), nn.Tanh(), nn.ReLU(), nn.LeakyReLU(0.2), nn.ELU(0.7), nn.SELU(), nn.CELU(0.6)),
-    *(nn.SiLU(), nn.Hardtanh(-0.5, 0.8), nn.ReLU6()),
+    *(nn.SiLU(), nn.Hardtanh(-0.5, 0.8), nn.ReLU6(), nn.GELU(), nn.GELU("tanh"), nn.Mish()),
+    *(nn.Softplus(), nn.Softplus(2.0, 0.5), nn.Softsign(), nn.Hardswish(), nn.Hardsigmoid()),
 ]
 
 
@@ -120,6 +125,26 @@ def layers_of(kind: nn.Module, width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*(module for block in blocks for module in block), nn.Linear(width, 10))
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
+def test_each_activation_is_exact_to_a_few_units_in_the_last_place(activation):
+    """φ(z) and φ′(z) on a grid, by a network that hands z through."""
+    z_B = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([-200.0, -90.0, -1e-6, 0.0, 1e-6, 90.0, 200.0])])
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), activation, nn.Linear(1, 2, bias=False))
+    with torch.no_grad():
+        network[0].weight.fill_(1.0)
+        network[2].weight.copy_(torch.tensor([[1.0], [0.0]]))
+    steps = native(network, torch.optim.SGD(network.parameters(), 0.0), len(z_B))
+    steps.run(in_order(z_B[:, None], torch.zeros(len(z_B), dtype=torch.int64), len(z_B)))
+    out_BE = steps.native.memory[[m.data_ptr() for m in steps.native.memory if isinstance(m, Tensor)].index(
+        steps.native.modules[2].output_BE
+    )]  # fmt: skip
+    exact = in_float64(activation)(z_B.double())
+    theirs = activation(z_B).double()
+    unit = torch.finfo(torch.float32).eps * exact.abs() + 1e-7 * torch.where(z_B.abs() > 1e-3, 1.0, 1e-3)
+    worst, its = (((h - exact).abs() / unit).max().item() for h in (out_BE[:, 0].double(), theirs))
+    assert worst <= max(4, 2 * its)
+
+
 def samples(count: int, seed: int = 1) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
     return torch.randn(count, 20), torch.randint(0, 10, (count,))
@@ -130,7 +155,7 @@ def several(count: int) -> list[tuple[Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64, 600])
-@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda module: type(module).__name__)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 def test_each_activation_against_float64(activation, batch):
     assert_no_less_exact(normal(layers_of(activation, 33, 3)), *several(batch))
 
@@ -214,7 +239,7 @@ def random_recipe(seed: int) -> uv.Recipe:
     momentum = {"momentum": 0.9, "nesterov": dice.random() < 0.5, "weight_decay": dice.choice([0.0, 0.001])}
     recipe = uv.baseline(
         hidden=(dice.choice([8, 24, 40]),) * depth,
-        activation=dice.choice(["Sigmoid", "Tanh", "ReLU", "LeakyReLU", "ELU", "SELU", "SiLU", "Hardtanh", "ReLU6"]),
+        activation=dice.choice([type(module).__name__ for module in ACTIVATIONS]),
         init_std=dice.choice([None, 0.1, 0.5]),
         optimizer=dice.choice([uv.Optimizer("SGD", 0.05), uv.Optimizer("SGD", 0.02, momentum), adam]),
         batch=dice.choice([64, 100]),
@@ -357,7 +382,7 @@ def test_batch_norm_s_running_statistics_follow_and_are_used_at_evaluation():
 
 
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("kind", [*ACTIVATIONS, nn.BatchNorm1d(12), Standardize()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("kind", [*ACTIVATIONS, nn.BatchNorm1d(12), Standardize()], ids=str)
 def test_what_is_not_finite_flows_as_in_pytorch(kind, odd):
     x_BD, y_B = samples(40)
     x_BD[3, 5] = odd
@@ -426,8 +451,8 @@ def test_how_many_steps_a_call_takes_changes_no_bit(call_s, data, monkeypatch):
 
 def test_the_run_says_which_step_was_used_and_why(small, monkeypatch):
     assert uv.run(small).environment["step"] == "native"
-    assert uv.run(small.but(network=uv.MLP(hidden=(8,), activation="GELU"))).environment["step"] == (
-        "plain (it has no form for GELU)"
+    assert uv.run(small.but(network=uv.MLP(hidden=(8,), activation="RReLU"))).environment["step"] == (
+        "plain (it has no form for RReLU)"
     )
     monkeypatch.setenv("UNVANISH_NATIVE", "off")
     assert uv.run(small).environment["step"] == "plain (UNVANISH_NATIVE=off)"
@@ -457,7 +482,7 @@ SHARED = nn.Linear(8, 8)
         (nn.Sequential(nn.Linear(8, 8), Around(), nn.Linear(8, 3)), "not a sequence"),
         (nn.Sequential(SHARED, nn.Tanh(), SHARED, nn.Linear(8, 3)), "not a sequence"),
         (nn.Sequential(nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Linear(8, 3)), "in place"),
-        (nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 3)), "GELU"),
+        (nn.Sequential(nn.Linear(8, 8), nn.PReLU(), nn.Linear(8, 3)), "PReLU"),
         (nn.Sequential(nn.Conv1d(1, 8, 8), nn.Flatten(), nn.Linear(8, 3)), "Conv1d"),
         (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), nn.Linear(8, 3)), ""),
         (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8, momentum=None), nn.Linear(8, 3)), "BatchNorm1d"),
@@ -543,3 +568,31 @@ print(weight.tolist())
     before, after = done.stdout.splitlines()
     assert before == "False"
     assert ast.literal_eval(after) == pytest.approx([-0.1] * 3, rel=1e-5)  # and works
+
+
+def compiled(folder: Path, source: str) -> Path:
+    (folder / "other.c").write_text(source)
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    subprocess.run([*compiler, "-shared", "-fPIC", folder / "other.c", "-o", folder / "other.so"], check=True)
+    return folder / "other.so"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda folder: folder / "nowhere.so", "not compiled at installation"),
+        (lambda folder: folder, "cannot be loaded"),
+        (lambda folder: compiled(folder, "int nothing;"), "cannot be loaded"),
+        (lambda folder: compiled(folder, "long long SIZES[6] = {1, 2, 3, 4, 5, 6};"), "other sources"),
+    ],
+    ids=["missing", "no library", "another library", "of older sources"],
+)
+def test_a_library_that_cannot_be_used_is_told(make, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(library_module, "LIBRARY", make(tmp_path))
+    assert reason in library_module._load.__wrapped__()
+
+
+def test_a_torch_whose_libraries_export_no_products_is_told(tmp_path, monkeypatch):
+    without = compiled(tmp_path, "int nothing;")
+    monkeypatch.setattr(library_module, "_torch_library", lambda: without)
+    assert "export no sgemm_" in library_module._load.__wrapped__()

@@ -47,6 +47,46 @@ INLINE float hyperbolic(float z) {
     return copysignf(m / (m + 2.0f), z);
 }
 
+/* log(1 + e^z) = max(z, 0) + log(1 + u), u = e^{−|z|}; log(1 + u) = 2 artanh s = 2 (s + s³/3 + …), s = u / (2 + u) ≤ ⅓ */
+INLINE float softplus(float z) {
+    float rest, u = exponential(-fabsf(z), &rest), s = u / (2.0f + u), q = s * s;
+    float p = 1.0f / 15.0f;
+    p = p * q + 1.0f / 13.0f;
+    p = p * q + 1.0f / 11.0f;
+    p = p * q + 1.0f / 9.0f;
+    p = p * q + 1.0f / 7.0f;
+    p = p * q + 1.0f / 5.0f;
+    p = p * q + 1.0f / 3.0f;
+    return (z > 0.0f ? z : 0.0f * z) + 2.0f * (s + s * q * p);
+}
+
+/* Φ(z) = ½ erfc(−z/√2), erfc by Press et al. 1992, section 6.2: to 1.2e-7 of itself */
+INLINE float normal_cdf(float z) {
+    float rest, x = fabsf(z) * 0.70710678f, t = 1.0f / (1.0f + 0.5f * x);
+    float p = 0.17087277f;
+    p = p * t - 0.82215223f;
+    p = p * t + 1.48851587f;
+    p = p * t - 1.13520398f;
+    p = p * t + 0.27886807f;
+    p = p * t - 0.18628806f;
+    p = p * t + 0.09678418f;
+    p = p * t + 0.37409196f;
+    p = p * t + 1.00002368f;
+    float tail = 0.5f * t * exponential(p * t - 1.26551223f - x * x, &rest);
+    return z < 0.0f ? tail : 1.0f - tail;
+}
+
+INLINE float clamp(float z, float low, float high) { return z < low ? low : z > high ? high : z; }
+
+/* GELU by tanh (Hendrycks & Gimpel 2016): ½ z (1 + tanh u), u = √(2/π) (z + 0.044715 z³) */
+INLINE float gelu_tanh(float z) { return hyperbolic(0.79788456f * (z + 0.044715f * z * z * z)); }
+
+/* tanh(log(1 + e^z)) = n / (n + 2), n = e^z (e^z + 2): Mish without its factor z (Misra 2019) */
+INLINE float mish_gate(float z) {
+    float rest, e = exponential(z > 20.0f ? 20.0f : z, &rest), n = e * (e + 2.0f);
+    return n / (n + 2.0f);
+}
+
 INLINE float activation(int64_t function, const float *option, float z) {
     float m;
     switch (function) {
@@ -58,38 +98,66 @@ INLINE float activation(int64_t function, const float *option, float z) {
             exponential(z * option[2], &m);
             return z > 0.0f ? z * option[1] : m * option[0] * option[1];
         case SILU: return z * sigmoid(z);
-        default: return z < option[0] ? option[0] : z > option[1] ? option[1] : z;
+        case GELU: return z * normal_cdf(z);
+        case GELU_TANH: return 0.5f * z * (1.0f + gelu_tanh(z));
+        case MISH: return z * mish_gate(z);
+        case SOFTPLUS: return z * option[0] > option[1] ? z : softplus(z * option[0]) * option[2];
+        case SOFTSIGN: return z / (1.0f + fabsf(z));
+        case HARDSWISH: return z * clamp(z * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f);
+        case HARDSIGMOID: return clamp(z * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f);
+        default: return clamp(z, option[0], option[1]);
     }
 }
 
-/* d · φ′, from h = φ(z), or from z for SiLU, and for ELU, where h + α would cancel; selected rather than multiplied by 0,
- * so that an infinite d stays out */
-INLINE float derivative(int64_t function, const float *option, float h, float d) {
+/* Of these φ′ is computed from z instead of h = φ(z). */
+INLINE int of_input(int64_t function) { return function >= ELU; }
+
+/* d · φ′, from h or z; selected rather than multiplied by 0, so that an infinite d stays out */
+INLINE float derivative(int64_t function, const float *option, float x, float d) {
+    float m;
     switch (function) {
-        case SIGMOID: return d * ((1.0f - h) * h);
-        case TANH: return d * (1.0f - h * h);
-        case RELU: return h <= 0.0f ? 0.0f : d;
-        case LEAKY_RELU: return h > 0.0f ? d : d * option[0];
-        case ELU: {
-            float m, power = exponential(h * option[2], &m);
-            return h > 0.0f ? d * option[1] : d * (option[2] * option[0] * option[1]) * power;
-        }
+        case SIGMOID: return d * ((1.0f - x) * x);
+        case TANH: return d * (1.0f - x * x);
+        case RELU: return x <= 0.0f ? 0.0f : d;
+        case LEAKY_RELU: return x > 0.0f ? d : d * option[0];
+        case HARDTANH: return x > option[0] && x < option[1] ? d : 0.0f;
+        case ELU: /* from h, h + α would cancel */
+            return x > 0.0f ? d * option[1] : d * (option[2] * option[0] * option[1]) * exponential(x * option[2], &m);
         case SILU: {
-            float s = sigmoid(h);
-            return d * (s * (1.0f + h * (1.0f - s)));
+            float s = sigmoid(x);
+            return d * (s * (1.0f + x * (1.0f - s)));
         }
-        default: return h > option[0] && h < option[1] ? d : 0.0f;
+        case GELU: return d * (normal_cdf(x) + x * 0.39894228f * exponential(-0.5f * x * x, &m)); /* Φ + z Φ′ */
+        case GELU_TANH: {
+            float t = gelu_tanh(x);
+            return d * (0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.79788456f * (1.0f + 0.134145f * x * x));
+        }
+        case MISH: {
+            float t = mish_gate(x);
+            return d * (t + x * sigmoid(x) * (1.0f - t * t));
+        }
+        case SOFTPLUS: return x * option[0] > option[1] ? d : d * sigmoid(x * option[0]);
+        case SOFTSIGN: return d / ((1.0f + fabsf(x)) * (1.0f + fabsf(x)));
+        case HARDSWISH: return x <= -3.0f ? 0.0f : x < 3.0f ? d * (x * (1.0f / 3.0f) + 0.5f) : d;
+        default: return x > -3.0f && x < 3.0f ? d * (1.0f / 6.0f) : 0.0f; /* HARDSIGMOID */
     }
 }
 
 /* One loop for each function: which one it is, is decided outside of the loop. */
-#define FOR_EACH_FUNCTION(loop)                        \
-    switch (function) {                                \
-        case SIGMOID: loop(SIGMOID) break;             \
-        case TANH: loop(TANH) break;                   \
-        case RELU: loop(RELU) break;                   \
-        case LEAKY_RELU: loop(LEAKY_RELU) break;       \
-        case ELU: loop(ELU) break;                     \
-        case SILU: loop(SILU) break;                   \
-        default: loop(HARDTANH) break;                 \
+#define FOR_EACH_FUNCTION(loop)                    \
+    switch (function) {                            \
+        case SIGMOID: loop(SIGMOID) break;         \
+        case TANH: loop(TANH) break;               \
+        case RELU: loop(RELU) break;               \
+        case LEAKY_RELU: loop(LEAKY_RELU) break;   \
+        case HARDTANH: loop(HARDTANH) break;       \
+        case ELU: loop(ELU) break;                 \
+        case SILU: loop(SILU) break;               \
+        case GELU: loop(GELU) break;               \
+        case GELU_TANH: loop(GELU_TANH) break;     \
+        case MISH: loop(MISH) break;               \
+        case SOFTPLUS: loop(SOFTPLUS) break;       \
+        case SOFTSIGN: loop(SOFTSIGN) break;       \
+        case HARDSWISH: loop(HARDSWISH) break;     \
+        default: loop(HARDSIGMOID) break;          \
     }

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from unvanish.train.native.structs import SIZES
+
 LIBRARY = Path(__file__).with_name("_step.so")
 
 
@@ -31,12 +33,15 @@ def _load() -> Library | str:
         return "it was not compiled at installation: install unvanish again where there is a C compiler"
     try:
         code = ctypes.CDLL(str(LIBRARY))
+        sizes = tuple((ctypes.c_int64 * len(SIZES)).in_dll(code, "SIZES"))
         blas = ctypes.CDLL(str(_torch_library()))
-        gemm = ctypes.cast(blas.sgemm_, ctypes.c_void_p).value
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return f"it cannot be loaded: {error}"
-    except AttributeError:
+    if sizes != SIZES:
+        return "it was compiled from other sources: install unvanish again"
+    if not hasattr(blas, "sgemm_"):
         return f"the libraries of torch {torch.__version__} export no sgemm_"
+    gemm = ctypes.cast(blas.sgemm_, ctypes.c_void_p).value
     pointer = ctypes.c_void_p
     code.steps.argtypes, code.steps.restype = [pointer] * 6, None
     code.evaluate.argtypes, code.evaluate.restype = [pointer] * 4, None

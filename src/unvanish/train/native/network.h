@@ -19,7 +19,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { LINEAR, ACTIVATION, BATCH_NORM, STANDARDIZE, PUT, ADD };
-enum { SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SILU, HARDTANH };
+/* up to HARDTANH the derivative is computed from the output, then from the input */
+enum { SIGMOID, TANH, RELU, LEAKY_RELU, HARDTANH, ELU, SILU, GELU, GELU_TANH, MISH, SOFTPLUS, SOFTSIGN, HARDSWISH, HARDSIGMOID };
 enum { SGD, ADAM, ADAMW };
 
 /* of a layer's row in the table of a measured step */
@@ -39,7 +40,6 @@ typedef struct {
     int64_t kind, function; /* of an activation */
     int64_t in, out;
     int64_t own_statistics; /* of a batch norm, bit 0 in training, bit 1 at evaluation: those of the batch */
-    int64_t needs_input;    /* an activation whose derivative is computed from its input */
     int64_t wire;           /* of a skip connection */
     int64_t z_site, h_site, layer; /* the layer whose pre-activation, activation is its output, whose weight it holds */
     float low, high;        /* between which the activation that follows is not flat */

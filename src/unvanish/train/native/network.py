@@ -18,30 +18,39 @@ NO_OPTIONS = (0.0, 0.0, 0.0)
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017, section 3
 
 
+SIMPLE = {
+    nn.Sigmoid: Function.SIGMOID,
+    nn.Tanh: Function.TANH,
+    nn.ReLU: Function.RELU,
+    nn.SiLU: Function.SILU,
+    nn.Mish: Function.MISH,
+    nn.Softsign: Function.SOFTSIGN,
+    nn.Hardswish: Function.HARDSWISH,
+    nn.Hardsigmoid: Function.HARDSIGMOID,
+}
+
+
 def function_of(module: nn.Module) -> tuple[Function, tuple[float, float, float]] | None:
     """Which of the native activations it is, with its options; `None` for others."""
     match module:
-        case nn.Sigmoid():
-            found = Function.SIGMOID, NO_OPTIONS
-        case nn.Tanh():
-            found = Function.TANH, NO_OPTIONS
-        case nn.ReLU():
-            found = Function.RELU, NO_OPTIONS
-        case nn.SiLU():
-            found = Function.SILU, NO_OPTIONS
+        case _ if type(module).__module__ != nn.ReLU.__module__:
+            return None  # one of a user's own, derived from one of torch's perhaps, may do anything
         case nn.LeakyReLU() if module.negative_slope >= 0:  # then h tells on which side z is
-            found = Function.LEAKY_RELU, (module.negative_slope, 0.0, 0.0)
+            return Function.LEAKY_RELU, (module.negative_slope, 0.0, 0.0)
         case nn.ELU():
-            found = Function.ELU, (module.alpha, 1.0, 1.0)
+            return Function.ELU, (module.alpha, 1.0, 1.0)
         case nn.CELU():
-            found = Function.ELU, (module.alpha, 1.0, 1 / module.alpha)
+            return Function.ELU, (module.alpha, 1.0, 1 / module.alpha)
         case nn.SELU():
-            found = Function.ELU, (SELU_ALPHA, SELU_SCALE, 1.0)
+            return Function.ELU, (SELU_ALPHA, SELU_SCALE, 1.0)
+        case nn.GELU():
+            return Function.GELU_TANH if module.approximate == "tanh" else Function.GELU, NO_OPTIONS
+        case nn.Softplus() if module.beta > 0:
+            return Function.SOFTPLUS, (module.beta, module.threshold, 1 / module.beta)
         case nn.Hardtanh():  # ReLU6 is one
-            found = Function.HARDTANH, (module.min_val, module.max_val, 0.0)
+            return Function.HARDTANH, (module.min_val, module.max_val, 0.0)
         case _:
-            return None
-    return found if type(module).__module__ == nn.ReLU.__module__ else None  # one of a user's own may do anything
+            return (SIMPLE[type(module)], NO_OPTIONS) if type(module) in SIMPLE else None
 
 
 def uncovered(leaves: Sequence[nn.Module]) -> str | None:
@@ -143,8 +152,7 @@ class NativeNetwork:
             found = function_of(module)
             assert found is not None
             into.kind, (into.function, into.option[:]) = Kind.ACTIVATION, found
-            into.needs_input = found[0] in (Function.SILU, Function.ELU)
-            if before and before.kind in (Kind.LINEAR, Kind.BATCH_NORM) and not into.needs_input:
+            if before and before.kind in (Kind.LINEAR, Kind.BATCH_NORM) and not found[0].of_input:
                 output = before_BD  # nobody else reads it
         output = self._tensor(self.batch, width) if output is None else output
         into.outward, into.output_BE = width, output.data_ptr()

@@ -109,7 +109,7 @@ static void backward_rows(const Network *net, const Module *m, int64_t from, int
     const float *x = input_of(net, m) + at;
     switch (m->kind) {
         case LINEAR: break; /* by its product */
-        case ACTIVATION: activate_back(m->function, m->option, m->needs_input ? x : m->output_BE + at, n, d); break;
+        case ACTIVATION: activate_back(m->function, m->option, of_input(m->function) ? x : m->output_BE + at, n, d); break;
         case BATCH_NORM:
         case STANDARDIZE: normalise_back(m, x, net->row_E, B, d); break;
         case PUT: add(d, net->wire_down_BE[m->wire] + at, n, d); break;
@@ -179,6 +179,9 @@ static void update_all(Network *net, double *table) {
 }
 
 /* ---- what Python calls ---- */
+
+/* The sizes of the structs, by which Python knows that it was written for this library. */
+const int64_t SIZES[] = {sizeof(Parameter), sizeof(Module), sizeof(Optimizer), sizeof(Network), sizeof(Stretch), COLUMNS};
 
 static int64_t load(Network *net, const Stretch *on, int64_t at) {
     int64_t B = on->size - at < on->batch ? on->size - at : on->batch;

@@ -11,7 +11,13 @@ class Kind(IntEnum):
 
 
 class Function(IntEnum):
-    SIGMOID, TANH, RELU, LEAKY_RELU, ELU, SILU, HARDTANH = range(7)
+    SIGMOID, TANH, RELU, LEAKY_RELU, HARDTANH, ELU, SILU, GELU, GELU_TANH, MISH, SOFTPLUS = range(11)
+    SOFTSIGN, HARDSWISH, HARDSIGMOID = range(11, 14)
+
+    @property
+    def of_input(self) -> bool:
+        """Whether its derivative is computed from its input, which then has to be kept."""
+        return self >= Function.ELU
 
 
 class Rule(IntEnum):
@@ -31,7 +37,7 @@ class CParameter(ctypes.Structure):
 
 class CModule(ctypes.Structure):
     _fields_ = [
-        *((name, COUNT) for name in ("kind", "function", "inward", "outward", "own_statistics", "needs_input", "wire")),
+        *((name, COUNT) for name in ("kind", "function", "inward", "outward", "own_statistics", "wire")),
         *((name, COUNT) for name in ("z_site", "h_site", "layer")),
         ("low", SINGLE),
         ("high", SINGLE),
@@ -70,3 +76,6 @@ class CStretch(ctypes.Structure):
         *((name, POINTER) for name in ("samples_ND", "labels_N", "order_M")),
         *((name, COUNT) for name in ("bytes", "size", "batch")),
     ]
+
+
+SIZES = (*map(ctypes.sizeof, (CParameter, CModule, COptimizer, CNetwork, CStretch)), len(COLUMNS))
