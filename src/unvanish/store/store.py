@@ -1,7 +1,6 @@
 """The store in a folder: a SQLite file, with weights and checkpoints as safetensors beside it; or in memory."""
 
 import hashlib
-import json
 import logging
 import sqlite3
 import time
@@ -17,7 +16,7 @@ from unvanish.core.errors import StoreError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import unpack
 from unvanish.store.chunk import Chunk, rows_of_table
-from unvanish.store.conditions import going_on
+from unvanish.store.conditions import environment_id, facts_of, going_on
 from unvanish.store.events import Event
 from unvanish.store.files import Files, checkpoint_name, refuse_foreign, weights_name
 from unvanish.store.lock import LOCK, OWNER, locked, sign
@@ -29,7 +28,6 @@ from unvanish.store.tables import (
     SCHEMA_VERSION,
     curve,
     engine_for,
-    environments,
     events,
     metadata,
     runs,
@@ -138,7 +136,7 @@ class Store:
         with self._writing() as connection:
             row = _run(connection, digest)
             if row is not None and not fresh:
-                begun_under = _facts(connection, row.environment)
+                begun_under = facts_of(connection, row.environment)
                 if row.state in ENDED:
                     if list(row.layers) != list(header.layers):
                         raise StoreError(
@@ -149,14 +147,14 @@ class Store:
                 if row.checkpoint_epoch is not None:
                     facts = going_on(begun_under, header.environment)
                     if facts != begun_under:
-                        changed = {"environment": _environment_id(connection, facts)}
+                        changed = {"environment": environment_id(connection, facts)}
                         connection.execute(update(runs).where(runs.c.digest == digest).values(changed))
                     return Start(False, facts, self._files.read(_checkpoint_of(row)), epochs=row.epochs)
             connection.execute(delete(runs).where(runs.c.digest == digest))
             connection.execute(
                 insert(runs).values(
                     digest=digest,
-                    environment=_environment_id(connection, header.environment),
+                    environment=environment_id(connection, header.environment),
                     layers=list(header.layers),
                     units={},
                     state="unfinished",
@@ -226,7 +224,7 @@ class Store:
             return Record(
                 recipe=_recipe(row),
                 name=row.name or row.digest,
-                environment=_facts(connection, row.environment),
+                environment=facts_of(connection, row.environment),
                 epochs=tuple(read_epochs(connection, digest)),
                 table=read_table(connection, row),
                 outcome=outcome_of(row),
@@ -291,16 +289,3 @@ def _recipe(row: Row) -> Recipe | None:
 def _checkpoint_of(row: Row) -> str:
     """The name follows from the run; none that is written anywhere is believed."""
     return checkpoint_name(row.digest, row.checkpoint_stage, row.checkpoint_epoch)
-
-
-def _facts(connection: Connection, environment: int) -> dict[str, Any]:
-    facts = select(environments.c.facts).where(environments.c.id == environment)
-    return json.loads(connection.execute(facts).scalar_one())
-
-
-def _environment_id(connection: Connection, facts: dict[str, Any]) -> int:
-    canonical = json.dumps(facts, sort_keys=True)
-    known = connection.execute(select(environments.c.id).where(environments.c.facts == canonical)).scalar()
-    if known is not None:
-        return known
-    return connection.execute(insert(environments).values(facts=canonical)).inserted_primary_key[0]  # type: ignore[index]

@@ -20,7 +20,6 @@ from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
 from unvanish.store.chunk import Chunk
 from unvanish.study.frames import receive, send
 from unvanish.study.training import training_together
-from unvanish.train.native.library import missing
 from unvanish.train.process import reproducible_process
 
 
@@ -35,11 +34,7 @@ def main() -> None:
         except BrokenPipeError:
             os._exit(0)  # the parent is gone
 
-    if missing():  # torch's optimizers import it at their first step, for a second: now, while the parent gets ready
-        import torch._dynamo  # noqa: F401
-    else:
-        _leave_the_compiler_out()
-
+    _leave_the_compiler_out()
     data: FashionMNIST | None = None
     with reproducible_process():
         while (job := receive(jobs)) is not None:
@@ -52,7 +47,7 @@ def main() -> None:
 
 
 def _leave_the_compiler_out() -> None:
-    """Make an optimizer without importing torch.compile: nothing is compiled here, and native steps need no more of it.
+    """Make an optimizer without importing torch.compile, which takes as long as torch itself: nothing is compiled here.
 
     torch wraps an optimizer's methods so that the compiler, were it used, would leave them alone, and imports it for
     that when the first of them is called; what the wrapper finds here it takes for that already done.
