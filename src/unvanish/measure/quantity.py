@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from unvanish.measure.moments import Number
 from unvanish.measure.signal import Signal
 
@@ -51,3 +53,11 @@ class Quantity(ABC):
     def definition(cls) -> str:
         """What it is, with its equation: the docstring of the quantity's file."""
         return inspect.getdoc(inspect.getmodule(cls)) or ""
+
+
+def in_table(quantity: str, measured: np.ndarray) -> np.ndarray:
+    """What was measured, as the table has it: infinite where it is NaN, which in a table means "not measured".
+
+    But an update ratio of weights that are all 0 has no meaning.
+    """
+    return measured if quantity == "update_ratio" else np.where(np.isnan(measured), np.inf, measured)

@@ -116,12 +116,17 @@ def _count(values: Tensor, lead: int) -> int:
 
 
 def saturated_share(z: Tensor, region: Region, lead: int = 0) -> Number | None:
-    """The fraction of z outside of a bounded region: half of a healthy ReLU layer is on its flat side."""
+    """The fraction of z outside of a bounded region: half of a healthy ReLU layer is on its flat side.
+
+    NaN where z holds NaN, which is on no side.
+    """
     if not region.two_sided:
         return None
-    moved = z.clamp(region.low, region.high).sub_(z)  # 0 but for the saturated ones; NaN counts
+    within = z.clamp(region.low, region.high)
+    unknown = within.flatten(lead).mean(-1) * 0  # 0, or NaN
+    moved = within.sub_(z)  # 0 but for the saturated ones
     # signs are floats: a mask of booleans takes three times as long to make and to count
-    return number(moved.sign_().square_().flatten(lead).mean(-1), lead)
+    return number(moved.sign_().square_().flatten(lead).mean(-1) + unknown, lead)
 
 
 def dead_units(z: Tensor, region: Region, unit_axis: int, lead: int = 0) -> Tensor | None:

@@ -22,7 +22,7 @@ from unvanish.measure.graph.passes import How, Pass, observe, of_gradients, of_u
 from unvanish.measure.guard import Guard
 from unvanish.measure.moments import Number
 from unvanish.measure.quantities import ALL
-from unvanish.measure.quantity import Signals
+from unvanish.measure.quantity import Signals, in_table
 from unvanish.measure.schedule import Schedule
 
 THIN = 32  # of steps measured in a row, every so many is thorough: it looks forward, at gradients and at updates too
@@ -204,8 +204,7 @@ def table_of(rows: Sequence[Row], runs: int = 1, layers: Iterable[str] = ()) -> 
     layers   names that come first whether they were measured or not
     """
     found = _fetched([value for row in rows for value in _all_numbers(row)], runs)
-    # what was measured as NaN is not "not measured", but an update ratio of weights that are all 0
-    fetched = zip(found, np.where(np.isnan(found), np.inf, found), strict=True)
+    fetched = iter(found)
     names = tuple(
         dict.fromkeys([*layers, *(name for row in sorted(rows, key=_size, reverse=True) for name in row.layers)])
     )
@@ -213,10 +212,10 @@ def table_of(rows: Sequence[Row], runs: int = 1, layers: Iterable[str] = ()) -> 
     values = {q.name: np.full((runs, len(rows), len(names)), np.nan) for q in ALL}
     calls: dict[str, np.ndarray] = {}
     for index, row in enumerate(rows):
-        for (layer, quantity), (value_R, measured_R) in zip(row.numbers, fetched, strict=False):
-            values[quantity][:, index, at[layer]] = value_R if quantity == "update_ratio" else measured_R
+        for (layer, quantity), value_R in zip(row.numbers, fetched, strict=False):
+            values[quantity][:, index, at[layer]] = in_table(quantity, value_R)
         for name, norms in row.calls.items():
-            calls[name] = np.array([measured_R[0] for _, measured_R in islice(fetched, len(norms))])
+            calls[name] = in_table(name, np.array([value_R[0] for value_R in islice(fetched, len(norms))]))
     units = {name: count for row in rows for name, count in row.units.items()}
     measured = {q: v for q, v in values.items() if not np.isnan(v).all()} if rows else {}
     steps = tuple(row.step for row in rows)

@@ -20,8 +20,8 @@ VERSIONS static void add_flat(const Network *net, const Module *m, const float *
     for (int64_t b = 0; b < B; b++)
         for (int64_t e = 0; e < E; e++) {
             float z = z_BE[b * E + e];
-            least_E[e] = z < least_E[e] ? z : least_E[e];
-            most_E[e] = z > most_E[e] ? z : most_E[e];
+            least_E[e] = (z < least_E[e]) | (z != z) ? z : least_E[e]; /* a feature that was NaN once stays NaN */
+            most_E[e] = (z > most_E[e]) | (z != z) ? z : most_E[e];
         }
     for (int64_t e = 0; e < E; e++) lost += (least_E[e] < low) | (most_E[e] > high);
     if (!lost) return; /* counting takes as long again, and is seldom needed */
@@ -45,7 +45,7 @@ static void finish_z(const Network *net, const Module *m, const MeasuredZ *z, do
     row[Z_MEAN] = z->moments.mean;
     row[Z_STD] = sqrt(z->moments.squares / z->moments.n);
     row[SATURATED] = z->unknown ? NAN : z->outside / z->moments.n;
-    row[DEAD] = z->unknown ? NAN : (double)dead / m->out;
+    row[DEAD] = (double)dead / m->out;
 }
 
 /* h: moments, and for each feature those of h − h_0, sample 0: the mean over a batch of what is nearly equal would be

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from unvanish.core.table import Table
 from unvanish.measure.quantities import ALL
-from unvanish.measure.quantity import Signals
+from unvanish.measure.quantity import Signals, in_table
 from unvanish.measure.region import EVERYWHERE
 from unvanish.measure.schedule import Schedule
 from unvanish.train.batches import Batch
@@ -122,7 +122,7 @@ class NativeSteps:
             signals = _signals(rows_SLC[:, place], site)
             for quantity in ALL:
                 if (number_S := quantity.of(signals)) is not None:
-                    values[quantity.name][:, site.index] = number_S
+                    values[quantity.name][:, site.index] = in_table(quantity.name, np.asarray(number_S))
         return [Table(self.layers, steps, values, {self.layers[site.index]: len(site.weight) for site in self.sites})]
 
 
