@@ -490,6 +490,7 @@ SHARED = nn.Linear(8, 8)
         (nn.Sequential(nn.Linear(8, 8), Doubled(), nn.Linear(8, 3)), "Doubled"),
         (nn.Sequential(nn.Linear(8, 8), nn.LeakyReLU(-0.1), nn.Linear(8, 3)), "LeakyReLU"),
         (nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 3)).double(), "float32"),
+        (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8, affine=False).double(), nn.Linear(8, 3)), "float32"),
     ],
 )
 def test_what_it_does_not_cover_says_why(network, reason):

@@ -67,7 +67,8 @@ def uncovered(leaves: Sequence[nn.Module]) -> str | None:
         return "the first and the last layer are not Linear"
     if len({id(parameter) for parameter in parameters}) < len(parameters):
         return "layers share a weight"
-    if any(p.dtype is not torch.float32 or not p.is_contiguous() for p in parameters):
+    statistics = [buffer for module in leaves for buffer in module.buffers() if buffer.is_floating_point()]
+    if any(kept.dtype is not torch.float32 or not kept.is_contiguous() for kept in (*parameters, *statistics)):
         return "its weights are not float32"
     return None
 
