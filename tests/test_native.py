@@ -228,6 +228,49 @@ def test_random_shapes_against_float64(start):
         assert worst[0] <= 3 * worst[1] + 2e-6, f"seed {seed}"
 
 
+def any_structure(dice: random.Random) -> nn.Sequential:
+    """Layers, activations, norms of every kind, skips that cross, and frozen parts, in any order."""
+    width = dice.choice([3, 17, 40, 130])
+    modules: list[nn.Module] = [nn.Linear(20, width, bias=dice.random() < 0.8)]
+    wires: list[Wire] = []
+    for _ in range(dice.randint(3, 14)):
+        kind = dice.choice(["linear", "activation", "norm", "put", "add"])
+        if kind == "linear":
+            modules.append(nn.Linear(width, width, bias=dice.random() < 0.8))
+        elif kind == "activation":
+            modules.append(copy.deepcopy(dice.choice(ACTIVATIONS)))
+        elif kind == "norm":
+            plain = nn.BatchNorm1d(width, affine=False, track_running_stats=False)
+            modules.append(dice.choice([Standardize(), nn.BatchNorm1d(width), nn.BatchNorm1d(width).eval(), plain]))
+        elif kind == "put":
+            wires.append(Wire())
+            modules.append(Put(wires[-1]))
+        elif wires:
+            modules.append(Add(wires.pop(dice.randrange(len(wires)))))
+    network = nn.Sequential(*modules, *map(Add, wires), nn.Linear(width, 10))
+    for module in network:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 1 / math.sqrt(module.in_features))
+    for module in network[: dice.choice([0, 0, dice.randint(1, len(modules))])]:
+        module.requires_grad_(dice.random() < 0.3)
+    return network
+
+
+@pytest.mark.parametrize("start", range(0, 200, 25))
+def test_any_structure_against_float64(start):
+    for seed in range(start, start + 25):
+        dice = random.Random(seed)
+        torch.manual_seed(seed)
+        network, batch = any_structure(dice), dice.choice([33, 257, 600])
+        x_BD, y_B = samples(batch, seed)
+        exact = gradients(in_float64(network), x_BD.double(), y_B)
+        ours, theirs = native_gradients(network, x_BD, y_B), gradients(copy.deepcopy(network), x_BD, y_B)
+        largest = max(g.norm().item() for g in exact)
+        judged = [i for i, true in enumerate(exact) if true.norm() > 1e-5 * largest]
+        worst = [max((error(g[i], exact[i]) for i in judged), default=0) for g in (ours, theirs)]
+        assert worst[0] <= 3 * worst[1] + 3e-6, f"seed {seed}: {[type(module).__name__ for module in network]}"
+
+
 # Recipes
 
 

@@ -64,14 +64,15 @@ VERSIONS static void normalise(const Module *m, const float *x_BE, int64_t B, fl
     }
 }
 
-/* dx = f d + s (x − μ) + c, by what the next two functions put into row: f, s, c */
+/* dx = f (d − c − s (x − μ)), by what `batch_norm_back` and `standardise_back` put into row: f, s, c. What is nearly
+ * equal is subtracted before it is scaled: in a small batch almost nothing is left. */
 VERSIONS static void normalise_back(const Module *m, const float *x_BE, const float *row_E, int64_t B, float *d_BE) {
     int64_t E = m->out;
     const float *mean_E = m->mean_E, *factor_E = row_E, *slope_E = row_E + E, *constant_E = row_E + 2 * E;
     for (int64_t b = 0; b < B; b++, x_BE += E, d_BE += E) {
         float *restrict d = d_BE;
         for (int64_t e = 0; e < E; e++)
-            d[e] = d[e] * factor_E[e] + ((x_BE[e] - mean_E[e]) * slope_E[e] + constant_E[e]);
+            d[e] = (d[e] - constant_E[e] - (x_BE[e] - mean_E[e]) * slope_E[e]) * factor_E[e];
     }
 }
 
@@ -98,17 +99,16 @@ static void batch_norm_running(Module *m) {
 }
 
 /* ∂γ = Σ d x̂, ∂β = Σ d, from Σ d and Σ d (x − μ) over the batch; f = γ/σ, and where μ and σ depend on x,
- * s = −f mean(d x̂)/σ, c = −f mean(d) */
+ * s = mean(d x̂)/σ, c = mean(d) */
 static void batch_norm_back(Module *m, int64_t B, const double *sum_E, const double *product_E, float *row_E) {
     int64_t E = m->out, own = m->own_statistics & 1;
     for (int64_t e = 0; e < E; e++) {
         double inverse = m->inverse_E[e], along = product_E[e] * inverse;
-        double factor = inverse * (m->weight.value ? m->weight.value[e] : 1);
         if (m->weight.gradient) m->weight.gradient[e] = along;
         if (m->bias.gradient) m->bias.gradient[e] = sum_E[e];
-        row_E[e] = factor;
-        row_E[E + e] = own ? -factor * along / B * inverse : 0;
-        row_E[2 * E + e] = own ? -factor * sum_E[e] / B : 0;
+        row_E[e] = inverse * (m->weight.value ? m->weight.value[e] : 1);
+        row_E[E + e] = own ? along / B * inverse : 0;
+        row_E[2 * E + e] = own ? sum_E[e] / B : 0;
     }
 }
 
@@ -127,7 +127,7 @@ static void standardise(Module *m, int64_t B, const double *sum_E, const double 
     }
 }
 
-/* f = 1/s, and from mean(d) and Σ d y/(n − 1) as above */
+/* f = 1/std, s = Σ d y/(n − 1)/std, c = mean(d) */
 static void standardise_back(const Module *m, int64_t B, const double *sum_E, const double *product_E, float *row_E) {
     int64_t E = m->out;
     double n = B * E, sum = 0, product = 0, inverse = m->inverse_E[0];
@@ -137,8 +137,8 @@ static void standardise_back(const Module *m, int64_t B, const double *sum_E, co
     }
     for (int64_t e = 0; e < E; e++) {
         row_E[e] = inverse;
-        row_E[E + e] = -inverse * (product * inverse / (n - 1)) * inverse;
-        row_E[2 * E + e] = -inverse * sum / n;
+        row_E[E + e] = product * inverse / (n - 1) * inverse;
+        row_E[2 * E + e] = sum / n;
     }
 }
 
