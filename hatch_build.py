@@ -2,6 +2,7 @@
 
 import os
 import platform
+import runpy
 import shlex
 import subprocess
 import sys
@@ -35,6 +36,8 @@ class NativeStep(BuildHookInterface[Any]):
         compiler = shlex.split(os.environ.get("CC") or "cc")
         flags = (*FLAGS, *(ON_X86 if platform.machine().lower() in ("x86_64", "amd64") else ()))
         source = Path(self.root) / FOLDER / "step.c"
+        digest = runpy.run_path(str(Path(self.root) / FOLDER / "sources.py"))["digest"]()
+        flags = (*flags, f'-DSOURCES="{digest}"')
         try:
             subprocess.run([*compiler, *flags, str(source), "-o", str(target), "-lm"], check=True)
         except (OSError, subprocess.CalledProcessError) as error:

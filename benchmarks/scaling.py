@@ -29,6 +29,13 @@ from work import BATCH, Products, flop_per_epoch, trained
 TRAIN, TEST = 12 * BATCH, 2 * BATCH
 DEPTHS, WIDTHS, RUNS = (7, 14, 30, 50, 100, 200), (32, 64, 128, 256, 512, 1024), (1, 2, 4, 8, 16, 32, 64)
 CPU = torch.device("cpu")
+WORDS = {
+    "ns_per_kflop": "ns per kFLOP",
+    "of_products": "of the products",
+    "products_only": "products only",
+    "runs": f"runs on {len(os.sched_getaffinity(0))} cores",
+    "processes": "processes for 8 runs",
+}
 
 Row = dict[str, float]
 
@@ -104,7 +111,8 @@ def main() -> None:
 
 def _table(name: str, rows: dict[int, Row]) -> str:
     columns = list(next(iter(rows.values())))
-    head = [f"| {name} | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
+    words = " | ".join(WORDS.get(column, column) for column in columns)
+    head = [f"| {WORDS.get(name, name)} | {words} |", "| --- " * (len(columns) + 1) + "|"]
     body = [f"| {key} | {' | '.join(f'{row[column]:.3f}' for column in columns)} |" for key, row in rows.items()]
     return "\n".join(head + body)
 

@@ -18,6 +18,7 @@ import unvanish as uv
 from unvanish.data.fashion_mnist import fashion_mnist
 from unvanish.store import upgrade
 from unvanish.store.chunk import Chunk
+from unvanish.store.conditions import going_on, in_words
 from unvanish.store.files import write_whole
 from unvanish.store.tables import wal_is_safe
 from unvanish.study.training import header, training
@@ -353,8 +354,21 @@ def test_going_on_under_another_library_is_told_and_kept(small, tmp_path, caplog
                 store.add(recipe.digest(), item)
     record = uv.run(recipe, store=tmp_path)
     assert record.outcome.state == "finished"
-    assert record.environment["goes on under"] == f"blas {about.environment['blas']}"
-    assert "begun under blas another one" in caplog.text
+    assert record.environment["goes on under"] == {"blas": [about.environment["blas"]]}
+    assert "instead of another one" in caplog.text
+
+
+def test_what_a_run_went_on_under_is_kept_in_order_and_told_once_for_each_change(caplog):
+    first = {"torch": "A", "blas": "1", "cores": 2}
+    second = going_on(first, {"torch": "B", "blas": "1", "cores": 4})
+    assert second == first | {"goes on under": {"torch": ["B"]}}
+    caplog.clear()
+    assert going_on(second, {"torch": "B", "blas": "1"}) == second
+    assert not caplog.text
+    back = going_on(second, {"torch": "A", "blas": "1"})
+    assert "goes on under torch A instead of B" in caplog.text
+    assert in_words(back)["goes on under"] == "torch B, then A"
+    assert going_on(first, first) == first
 
 
 def test_a_newer_store_is_refused_in_a_sentence(small, tmp_path):

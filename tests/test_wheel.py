@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from unvanish.train.native.sources import digest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -69,7 +71,17 @@ def test_without_a_compiler_the_package_is_built_and_a_release_is_not(environmen
             built(tmp_path, UNVANISH_NATIVE="required", **environment)
 
 
-FLAGS = ("-O2", "-g", "-std=gnu11", "-fopenmp-simd", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC")
+FLAGS = (
+    f'-DSOURCES="{digest()}"',
+    "-O2",
+    "-g",
+    "-std=gnu11",
+    "-fopenmp-simd",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-shared",
+    "-fPIC",
+)
 THESE_TESTS = """
 import sys
 from pathlib import Path

@@ -16,6 +16,7 @@ from unvanish.core.curve import Epoch
 from unvanish.core.recipe import Recipe
 from unvanish.core.values import counted
 from unvanish.diagnosis.recorded import diagnose_run
+from unvanish.store.conditions import in_words
 from unvanish.store.events import Event
 from unvanish.store.protocol import Summary
 from unvanish.store.record import Record
@@ -188,7 +189,7 @@ def _facts(record: Record) -> dict[str, str]:
         "epochs": f"{epochs}, {outcome.seconds:.0f} s",
         "val acc": "–" if last is None or best is None else f"last {last:.4f}, best {best:.4f}",
         "signal": f"{start} reaches layer 1 at start, {end} at the end",
-        **record.environment,
+        **in_words(record.environment),
         **({"recipe": recipe.model_dump_json()} if recipe else {}),
     }
 

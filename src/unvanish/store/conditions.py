@@ -16,19 +16,31 @@ GOES_ON_UNDER = "goes on under"
 
 
 def going_on(begun_under: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The environment of a run that goes on, with what has changed under "goes on under"; a warning says it."""
-    changed = {key: now.get(key) for key in DECIDE_THE_BITS if begun_under.get(key, now.get(key)) != now.get(key)}
-    if not changed:
-        return begun_under
-    for key, value in changed.items():
-        _warn(key, begun_under[key], value)
-    return begun_under | {GOES_ON_UNDER: ", ".join(f"{key} {value}" for key, value in changed.items())}
+    """The environment of a run that goes on, with all that it went on under since; a warning says what has changed."""
+    history = {key: list(values) for key, values in begun_under.get(GOES_ON_UNDER, {}).items()}
+    for key in DECIDE_THE_BITS:
+        if key not in begun_under:  # of an older version
+            continue
+        last = history[key][-1] if key in history else begun_under[key]
+        if now.get(key) != last:
+            _warn(key, last, now.get(key))
+            history.setdefault(key, []).append(now.get(key))
+    return begun_under | {GOES_ON_UNDER: history} if history else begun_under
+
+
+def in_words(environment: dict[str, Any]) -> dict[str, Any]:
+    """For people: what a run went on under in the order of time."""
+    history = environment.get(GOES_ON_UNDER)
+    if not history:
+        return environment
+    said = "; ".join(f"{key} {', then '.join(map(str, values))}" for key, values in history.items())
+    return environment | {GOES_ON_UNDER: said}
 
 
 @functools.cache
 def _warn(key: str, before: Any, now: Any) -> None:
     """Once, not for each run of a study."""
-    log.warning("begun under %s %s, a run goes on under %s: its last digits differ from there on", key, before, now)
+    log.warning("a run goes on under %s %s instead of %s: its last digits differ from there on", key, now, before)
 
 
 def facts_of(connection: Connection, environment: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def leaf_sequence(network: nn.Module) -> list[nn.Module] | None:
 def _leaves(module: nn.Module) -> list[nn.Module] | None:
     if isinstance(module, Residual):
         return _around(module)
-    if isinstance(module, nn.Sequential):
+    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
         parts = list(module)
     elif isinstance(module, Then):
         parts = [module.block, module.end]
@@ -57,7 +57,13 @@ def _around(residual: Residual) -> list[nn.Module] | None:
 
 
 def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    own = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    of_weights = (
+        getattr(parameter, name, None)
+        for parameter in module.parameters(recurse=False)
+        for name in ("_backward_hooks", "_post_accumulate_grad_hooks")
+    )
+    return any(map(bool, (*own, *of_weights)))
 
 
 def frozen_prefix(leaves: Sequence[nn.Module]) -> int:

@@ -222,6 +222,6 @@ def native_steps(
     options = optimizer.param_groups[0]
     if leaves is None or isinstance(library, str) or uncovered(leaves, type(optimizer), options, setup.loss_fn):
         return None
-    if holds_others(optimizer, leaves) or not fits(data.images, leaves):
+    if holds_others(optimizer, leaves) or not fits(data.images, data.batch, leaves):
         return None
     return NativeSteps(leaves, optimizer, find_sites(setup, whole), setup.layers, schedule, data.batch, library)

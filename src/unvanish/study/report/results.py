@@ -9,6 +9,7 @@ import numpy as np
 
 from unvanish.core.recipe import Recipe
 from unvanish.core.table import Array
+from unvanish.store.conditions import in_words
 from unvanish.store.record import Record
 from unvanish.study.methods import METHODS, label
 
@@ -202,5 +203,5 @@ def different_environments(groups: Sequence[Group]) -> list[dict[str, Any]]:
     different: dict[str, dict[str, Any]] = {}
     for group in groups:
         for record in group.records:
-            different.setdefault(str(record.environment), record.environment)
+            different.setdefault(str(record.environment), in_words(record.environment))
     return list(different.values())

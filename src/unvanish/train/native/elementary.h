@@ -14,8 +14,8 @@ INLINE uint32_t as_bits(float f) {
 }
 
 /* e^x = 2^k · e^r, |r| ≤ ln 2 / 2, with e^r = 1 + r + r² P(r): P and the two parts of ln 2 are those of Cephes' expf
- * (Moshier 1989). x is limited to the range in which e^x is a normal number. Adding 1.5 · 2²³ rounds to an integer, k,
- * and leaves it in the lowest bits, from where it is added to the exponent of e^r.
+ * (Moshier 1989). Adding 1.5 · 2²³ rounds to an integer, k, and leaves it in the lowest bits, from where it is added to
+ * the exponent of e^r. Below the range in which e^x is a normal number it is 0, above it is infinite.
  */
 INLINE float exponential(float x, float *minus_one) {
     const float shift = 12582912.0f;
@@ -30,7 +30,7 @@ INLINE float exponential(float x, float *minus_one) {
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r;
     float value = as_float(as_bits(p + 1.0f) + (as_bits(shifted) << 23));
-    value = x == x ? value : x;
+    value = x < -87.0f ? 0.0f : x > 88.0f ? INFINITY : x == x ? value : x;
     *minus_one = k == 0.0f ? p : value - 1.0f;
     return value;
 }
@@ -43,7 +43,7 @@ INLINE float sigmoid(float z) {
 /* tanh z = m / (m + 2), m = e^{2z} − 1 */
 INLINE float hyperbolic(float z) {
     float m;
-    exponential(2.0f * fabsf(z), &m);
+    exponential(fabsf(z) > 20.0f ? 40.0f : 2.0f * fabsf(z), &m);
     return copysignf(m / (m + 2.0f), z);
 }
 
@@ -57,7 +57,7 @@ INLINE float softplus(float z) {
     p = p * q + 1.0f / 7.0f;
     p = p * q + 1.0f / 5.0f;
     p = p * q + 1.0f / 3.0f;
-    return (z > 0.0f ? z : 0.0f * z) + 2.0f * (s + s * q * p);
+    return (z > 0.0f || z != z ? z : 0.0f) + 2.0f * (s + s * q * p);
 }
 
 /* Φ(z) = ½ erfc(−z/√2), erfc by Press et al. 1992, section 6.2: to 1.2e-7 of itself */

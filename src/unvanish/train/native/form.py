@@ -29,18 +29,21 @@ def uncovered(
     return network.uncovered(leaves) or update.uncovered(optimizer, options)
 
 
-def fits(data: FashionMNIST, leaves: Sequence[nn.Module]) -> bool:
+def fits(data: FashionMNIST, batch: int, leaves: Sequence[nn.Module]) -> bool:
     """Whether images and labels are what the network takes; where they are not, the plain step's error says so."""
-    first, last = leaves[0], leaves[-1]
-    assert isinstance(first, nn.Linear)
+    features, last = network.input_width(leaves), leaves[-1]
+    norms = [module for module in leaves if isinstance(module, nn.BatchNorm1d)]
     assert isinstance(last, nn.Linear)
-    for images in (data.train, data.test):
+    for images, training in ((data.train, True), (data.test, False)):
         pixels_ND, labels_N = images.pixels_ND, images.labels_N
         kinds = pixels_ND.dtype in (torch.uint8, torch.float32) and labels_N.dtype is torch.int64
         if not kinds or not pixels_ND.is_contiguous() or not labels_N.is_contiguous():
             return False
-        if pixels_ND.shape != (len(labels_N), first.in_features):
+        if pixels_ND.shape != (len(labels_N), features):
             return False
         if len(labels_N) and not 0 <= int(labels_N.min()) <= int(labels_N.max()) < last.out_features:
+            return False
+        one_alone = len(labels_N) and (batch == 1 or len(labels_N) % batch == 1)  # which has no variance
+        if one_alone and any(norm.running_mean is None or (training and norm.training) for norm in norms):
             return False
     return True

@@ -101,7 +101,7 @@ static void batch_norm_running(Module *m) {
 /* ∂γ = Σ d x̂, ∂β = Σ d, from Σ d and Σ d (x − μ) over the batch; f = γ/σ, and where μ and σ depend on x,
  * s = mean(d x̂)/σ, c = mean(d) */
 static void batch_norm_back(Module *m, int64_t B, const double *sum_E, const double *product_E, float *row_E) {
-    int64_t E = m->out, own = m->own_statistics & 1;
+    int64_t E = m->out, own = m->own_statistics & IN_TRAINING;
     for (int64_t e = 0; e < E; e++) {
         double inverse = m->inverse_E[e], along = product_E[e] * inverse;
         if (m->weight.gradient) m->weight.gradient[e] = along;

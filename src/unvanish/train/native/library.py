@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from unvanish.train.native.structs import SIZES
+from unvanish.train.native.sources import digest
 
 LIBRARY = Path(__file__).with_name("_step.so")
 
@@ -33,11 +33,11 @@ def _load() -> Library | str:
         return "it was not compiled at installation: install unvanish again where there is a C compiler"
     try:
         code = ctypes.CDLL(str(LIBRARY))
-        sizes = tuple((ctypes.c_int64 * len(SIZES)).in_dll(code, "SIZES"))
+        compiled_from = (ctypes.c_char * 65).in_dll(code, "SOURCES_DIGEST").value.decode()
         blas = ctypes.CDLL(str(_torch_library()))
     except (OSError, ValueError) as error:
         return f"it cannot be loaded: {error}"
-    if sizes != SIZES:
+    if compiled_from != digest():
         return "it was compiled from other sources: install unvanish again"
     if not hasattr(blas, "sgemm_"):
         return f"the libraries of torch {torch.__version__} export no sgemm_"

@@ -22,6 +22,7 @@ enum { LINEAR, ACTIVATION, BATCH_NORM, STANDARDIZE, PUT, ADD };
 /* up to HARDTANH the derivative is computed from the output, then from the input */
 enum { SIGMOID, TANH, RELU, LEAKY_RELU, HARDTANH, ELU, SILU, GELU, GELU_TANH, MISH, SOFTPLUS, SOFTSIGN, HARDSWISH, HARDSIGMOID };
 enum { SGD, ADAM, ADAMW };
+enum { IN_TRAINING = 1, AT_EVALUATION = 2 };
 
 /* of a layer's row in the table of a measured step */
 enum { Z_MEAN, Z_STD, SATURATED, DEAD, H_MEAN, H_STD, H_RMS, SPREAD, D_RMS, D_NORM, GRADIENT, UPDATE, WEIGHT, COLUMNS };
@@ -39,7 +40,7 @@ typedef struct {
 typedef struct {
     int64_t kind, function; /* of an activation */
     int64_t in, out;
-    int64_t own_statistics; /* of a batch norm, bit 0 in training, bit 1 at evaluation: those of the batch */
+    int64_t own_statistics; /* of a batch norm, when those of the batch are used: IN_TRAINING | AT_EVALUATION */
     int64_t wire;           /* of a skip connection */
     int64_t z_site, h_site, layer; /* the layer whose pre-activation, activation is its output, whose weight it holds */
     float low, high;        /* between which the activation that follows is not flat */

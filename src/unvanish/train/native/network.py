@@ -3,7 +3,7 @@
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any, cast, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unvanish.modules.wiring import Add, Put
 from unvanish.remedies.normalize_inside import Standardize
 from unvanish.train.native.sites import Site
-from unvanish.train.native.structs import POINTER, CModule, CNetwork, Function, Kind
+from unvanish.train.native.structs import POINTER, CModule, CNetwork, Function, Kind, OwnStatistics
 from unvanish.train.native.update import give_state, rule_of
 
 NO_OPTIONS = (0.0, 0.0, 0.0)
@@ -39,7 +39,7 @@ def function_of(module: nn.Module) -> tuple[Function, tuple[float, float, float]
             return Function.LEAKY_RELU, (module.negative_slope, 0.0, 0.0)
         case nn.ELU():
             return Function.ELU, (module.alpha, 1.0, 1.0)
-        case nn.CELU():
+        case nn.CELU() if module.alpha > 0:
             return Function.ELU, (module.alpha, 1.0, 1 / module.alpha)
         case nn.SELU():
             return Function.ELU, (SELU_ALPHA, SELU_SCALE, 1.0)
@@ -62,15 +62,48 @@ def uncovered(leaves: Sequence[nn.Module]) -> str | None:
             return f"it has no form for {type(module).__name__}"
         if getattr(module, "inplace", False):
             return f"{type(module).__name__} works in place"
+    if not leaves or not isinstance(leaves[-1], nn.Linear):
+        return "the last layer is not Linear"
     parameters = [parameter for module in leaves for parameter in module.parameters()]
-    if not leaves or not isinstance(leaves[0], nn.Linear) or not isinstance(leaves[-1], nn.Linear):
-        return "the first and the last layer are not Linear"
+    statistics = [buffer for module in leaves for buffer in module.buffers() if buffer.is_floating_point()]
     if len({id(parameter) for parameter in parameters}) < len(parameters):
         return "layers share a weight"
-    statistics = [buffer for module in leaves for buffer in module.buffers() if buffer.is_floating_point()]
     if any(kept.dtype is not torch.float32 or not kept.is_contiguous() for kept in (*parameters, *statistics)):
         return "its weights are not float32"
-    return None
+    if not any(parameter.requires_grad for parameter in parameters):
+        return "all of it is frozen"
+    return _misfit(leaves)
+
+
+def input_width(leaves: Sequence[nn.Module]) -> int:
+    """How many features the network takes."""
+    widths = (_widths(module) for module in leaves)
+    return next(width[0] for width in widths if width is not None)
+
+
+def _widths(module: nn.Module) -> tuple[int, int] | None:
+    """Features in and out; `None` where both are whatever comes."""
+    if isinstance(module, nn.Linear):
+        return module.in_features, module.out_features
+    return (module.num_features, module.num_features) if isinstance(module, nn.BatchNorm1d) else None
+
+
+def _misfit(leaves: Sequence[nn.Module]) -> str | None:
+    """Where layers or the ends of a skip do not fit together."""
+    here, wires, open_wires = input_width(leaves), set[Any](), dict[Any, int]()
+    for module in leaves:
+        expected, here_after = _widths(module) or (here, here)
+        if expected != here:
+            return f"{type(module).__name__} takes {expected} features and gets {here}"
+        here = here_after
+        if isinstance(module, Put):
+            if module.wire in wires:
+                return "a skip starts twice"
+            wires.add(module.wire)
+            open_wires[module.wire] = here
+        elif isinstance(module, Add) and open_wires.pop(module.wire, None) != here:
+            return "a skip ends twice, before its start or at another width"
+    return "a skip has no end" if open_wires else None
 
 
 @final
@@ -94,7 +127,7 @@ class NativeNetwork:
         self._rows = {site.index: row for row, site in enumerate(sites)}
         self._places = {site.layer: site for site in sites} | {s.activation: s for s in sites if s.activation}
         self._wires: dict[Any, int] = {}
-        width = cast(nn.Linear, leaves[0]).in_features
+        width = input_width(leaves)
         self.input_BD = output = self._tensor(batch, width)
         for index, module in enumerate(leaves):
             output = self._module(index, module, output)
@@ -164,10 +197,10 @@ class NativeNetwork:
         into.kind = Kind.BATCH_NORM
         into.option[0], into.option[1] = module.eps, module.momentum or 0.0
         self._parameters(into, module)
-        into.own_statistics = 3
+        into.own_statistics = OwnStatistics.IN_TRAINING | OwnStatistics.AT_EVALUATION
         if module.running_mean is not None and module.running_var is not None:
             into.running_mean, into.running_var = module.running_mean.data_ptr(), module.running_var.data_ptr()
-            into.own_statistics = int(module.training)  # and at evaluation those that it has kept
+            into.own_statistics = OwnStatistics.IN_TRAINING if module.training else OwnStatistics(0)
 
     def _parameters(self, into: CModule, module: nn.Linear | nn.BatchNorm1d) -> None:
         for place, parameter in ((into.weight, module.weight), (into.bias, module.bias)):

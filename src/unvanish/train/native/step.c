@@ -42,7 +42,7 @@ static void forward_rows(const Network *net, const Module *m, int64_t from, int6
 }
 
 static int of_batch(const Module *m, int training) {
-    return m->kind == STANDARDIZE || (m->kind == BATCH_NORM && m->own_statistics & (training ? 1 : 2));
+    return m->kind == STANDARDIZE || (m->kind == BATCH_NORM && m->own_statistics & (training ? IN_TRAINING : AT_EVALUATION));
 }
 
 /* Σ (x − c) and Σ (x − c)² of each feature, the input of a normalisation: c, its mean over the first rows, is close
@@ -70,6 +70,12 @@ static void finish_statistics(const Network *net, Module *m, int64_t B, int trai
 
 static void forward(Network *net, int64_t B, int training, double *table) {
     int64_t next;
+    if (normalises(net->module)) { /* behind a frozen prefix */
+        int64_t at_once = rows_at_once(net->module->out);
+        for (int64_t from = 0; of_batch(net->module, training) && from < B; from += at_once)
+            add_statistics(net, net->module, from, from + at_once < B ? at_once : B - from);
+        finish_statistics(net, net->module, B, training);
+    }
     for (int64_t begin = 0; begin < net->modules; begin = next) {
         Module *m = net->module + begin;
         for (next = begin + 1; next < net->modules && !needs_batch(net->module + next);) next++;
@@ -180,8 +186,8 @@ static void update_all(Network *net, double *table) {
 
 /* ---- what Python calls ---- */
 
-/* The sizes of the structs, by which Python knows that it was written for this library. */
-const int64_t SIZES[] = {sizeof(Parameter), sizeof(Module), sizeof(Optimizer), sizeof(Network), sizeof(Stretch), COLUMNS};
+/* A digest of all sources, by which Python knows that they are those of this library. */
+const char SOURCES_DIGEST[] = SOURCES;
 
 static int64_t load(Network *net, const Stretch *on, int64_t at) {
     int64_t B = on->size - at < on->batch ? on->size - at : on->batch;

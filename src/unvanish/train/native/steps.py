@@ -68,17 +68,17 @@ class NativeSteps:
             part = stretch.part(done, 1 if on_step else self.at_once)
             began = time.perf_counter()
             self._call(part, measured[done:], losses[done:], right, begin + done)
-            taken = len(part)
-            self.at_once = max(1, int(CALL_S * taken / (time.perf_counter() - began)))
+            self.at_once = max(1, _full_batches(part, CALL_S / (time.perf_counter() - began)))
             if on_step:
                 stopped = bool(on_step(begin + done, torch.tensor(losses[done])))
-            done += taken
+            done += len(part)
             samples += len(part.order_M)
         return Taken(
             torch.tensor(losses.sum()), torch.tensor(float(right[0]), dtype=torch.float64), done, samples, stopped
         )
 
     def _call(self, part: Picked, measured: np.ndarray, losses: np.ndarray, right: np.ndarray, begin: int) -> None:
+        """The arrays begin at the part's first step; the memory that their pointers lead to is `run`'s."""
         steps = [begin + int(step) for step in np.flatnonzero(measured[: len(part)])]
         rows = np.full((len(steps), len(self.sites), len(COLUMNS)), np.nan)
         self.library.code.steps(
@@ -124,6 +124,11 @@ class NativeSteps:
                 if (number_S := quantity.of(signals)) is not None:
                     values[quantity.name][:, site.index] = in_table(quantity.name, np.asarray(number_S))
         return [Table(self.layers, steps, values, {self.layers[site.index]: len(site.weight) for site in self.sites})]
+
+
+def _full_batches(part: Picked, times: float) -> int:
+    """So many times a part, in whole batches: the last one of an epoch, which may be short, took less time."""
+    return int(times * len(part.order_M) / part.batch)
 
 
 def _struct(part: Picked) -> CStretch:

@@ -1,7 +1,7 @@
 """The structs of network.h, field for field."""
 
 import ctypes
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 POINTER, COUNT, SINGLE, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float, ctypes.c_double
 
@@ -22,6 +22,12 @@ class Function(IntEnum):
 
 class Rule(IntEnum):
     SGD, ADAM, ADAMW = range(3)
+
+
+class OwnStatistics(IntFlag):
+    """When a batch norm uses those of the batch."""
+
+    IN_TRAINING, AT_EVALUATION = 1, 2
 
 
 # of a layer's row in the table of a measured step
@@ -76,6 +82,3 @@ class CStretch(ctypes.Structure):
         *((name, POINTER) for name in ("samples_ND", "labels_N", "order_M")),
         *((name, COUNT) for name in ("bytes", "size", "batch")),
     ]
-
-
-SIZES = (*map(ctypes.sizeof, (CParameter, CModule, COptimizer, CNetwork, CStretch)), len(COLUMNS))

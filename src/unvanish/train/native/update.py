@@ -20,10 +20,11 @@ def uncovered(kind: type[torch.optim.Optimizer], options: Mapping[str, Any]) -> 
 
 
 def holds_others(optimizer: torch.optim.Optimizer, leaves: Sequence[nn.Module]) -> bool:
-    """Whether it treats weights apart, or does not hold all that the network trains."""
+    """Whether it treats weights apart, does not hold all that the network trains, or has hooks."""
+    hooked = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     trained = {id(p) for module in leaves for p in module.parameters() if p.requires_grad}
-    return len(optimizer.param_groups) > 1 or not trained <= held
+    return bool(hooked) or len(optimizer.param_groups) > 1 or not trained <= held
 
 
 def rule_of(optimizer: torch.optim.Optimizer) -> COptimizer:
