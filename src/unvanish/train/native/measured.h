@@ -20,8 +20,8 @@ VERSIONS static void add_flat(const Network *net, const Module *m, const float *
     for (int64_t b = 0; b < B; b++)
         for (int64_t e = 0; e < E; e++) {
             float z = z_BE[b * E + e];
-            least_E[e] = (z < least_E[e]) | (z != z) ? z : least_E[e]; /* a feature that was NaN once stays NaN */
-            most_E[e] = (z > most_E[e]) | (z != z) ? z : most_E[e];
+            least_E[e] = z < least_E[e] ? z : least_E[e]; /* a feature that is NaN stays NaN */
+            most_E[e] = z > most_E[e] ? z : most_E[e];
         }
     for (int64_t e = 0; e < E; e++) lost += (least_E[e] < low) | (most_E[e] > high);
     if (!lost) return; /* counting takes as long again, and is seldom needed */
@@ -33,9 +33,12 @@ VERSIONS static void add_flat(const Network *net, const Module *m, const float *
 static void measure_z(const Network *net, const Module *m, const float *z_BE, int64_t B, MeasuredZ *so_far) {
     int first = so_far->moments.n == 0;
     add_moments(&so_far->moments, z_BE, B * m->out);
-    if (isnan(so_far->moments.mean)) /* or of ∞ − ∞ */
-        for (int64_t i = 0; i < B * m->out; i++) so_far->unknown |= isnan(z_BE[i]);
     if (m->low > -INFINITY || m->high < INFINITY) add_flat(net, m, z_BE, B, first, &so_far->outside);
+    for (int64_t i = 0; isnan(so_far->moments.mean) && i < B * m->out; i++) /* of a NaN, or of ∞ − ∞ */
+        if (isnan(z_BE[i])) {
+            so_far->unknown = 1;
+            net->least_E[i % m->out] = net->most_E[i % m->out] = NAN;
+        }
 }
 
 static void finish_z(const Network *net, const Module *m, const MeasuredZ *z, double *row) {
