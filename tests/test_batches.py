@@ -61,12 +61,20 @@ def test_of_no_batches_and_of_what_is_no_pair() -> None:
     with pytest.raises(uv.UnvanishError, match="there are no batches"):
         take([], 3, 20, CPU)
     for item, described in (
-        (ONES, r"a Tensor of shape \(7, 2\)"),
-        ((ONES, ONES, ONES), "a tuple of 3"),
+        ((), "a tuple of 0"),
         ("text", "a str"),
     ):
         with pytest.raises(uv.UnvanishError, match=f"pair \\(input, target\\); got {described}"):
             batch_of(item, CPU)
+
+
+def test_inputs_without_a_target_and_several_inputs() -> None:
+    one, two = torch.ones(7, 2), torch.zeros(7, 2)
+    assert batch_of(one, CPU).target is None
+    assert batch_of((one,), CPU).input is one
+    several = batch_of((one, two, ONES), CPU)
+    assert several.target is ONES
+    assert torch.equal(several.input[1], two)
 
 
 @pytest.mark.parametrize(

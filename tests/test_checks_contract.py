@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unvanish.core.finding import KINDS, Finding, Kind
+from unvanish.core.finding import KINDS, Finding, Fix, Kind
 from unvanish.core.remedy import Remedy
 from unvanish.core.table import Table
 from unvanish.diagnosis.checks import ALL
@@ -45,7 +45,7 @@ def test_a_check_says_what_it_is(check: Check) -> None:
     assert text.splitlines()[0] == f"{check.code} {check.title}"
     assert [section for section in SECTIONS if section in text] == list(SECTIONS)
     assert check.prescriptions
-    assert all(isinstance(one, str | Remedy) for one in check.prescriptions)
+    assert all(isinstance(one, str | Remedy | Fix) for one in check.prescriptions)
     assert set(check.explains) <= set(get_args(Kind))
     assert check.kind not in check.explains
     assert sys.modules[type(check).__module__].__file__

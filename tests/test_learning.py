@@ -15,7 +15,7 @@ from unvanish.diagnosis import examine as check_module
 from unvanish.diagnosis.checks import input_scale
 from unvanish.diagnosis.examination import Examination, Inputs, Standardised
 from unvanish.diagnosis.rules import rule
-from unvanish.diagnosis.trial import isolation, trial
+from unvanish.diagnosis.trial import isolation, learning
 from unvanish.diagnosis.trial.isolation import Deadline
 from unvanish.diagnosis.trial.learning import Gap, compares
 from unvanish.train.batches import Batch
@@ -190,7 +190,7 @@ def test_nothing_is_relieved_that_was_not_wrong() -> None:
 def test_two_looks_in_a_row_must_find_that_it_has_learned(monkeypatch: pytest.MonkeyPatch) -> None:
     well, ill = Gap(0.5, 50.0, 0.5), Gap(0.0, 0.0, 2.0)
     shown = chain([Gap(0.0, 0.0, 1.0), well], repeat(ill))
-    monkeypatch.setattr(trial, "gap", lambda *_: next(shown))
+    monkeypatch.setattr(learning, "gap", lambda *_: next(shown))
     model = healthy()
     found = uv.check(model, toy(), LOSS, torch.optim.SGD(model.parameters(), 1e-9), steps=20)
     assert found.learned is not True

@@ -10,7 +10,7 @@ from typing import Any
 _HOMES = {
     "core.curve": ("Epoch", "Outcome"),
     "core.errors": ("DataError", "NothingToDo", "RecipeError", "StoreError", "UnvanishError"),
-    "core.finding": ("Finding", "Prescription"),
+    "core.finding": ("Finding", "Fix", "Prescription"),
     "core.init": ("Init",),
     "core.optimizer": ("Optimizer",),
     "core.recipe": ("Built", "Network", "Recipe"),

@@ -7,6 +7,7 @@ from unvanish.core.errors import RecipeError as RecipeError
 from unvanish.core.errors import StoreError as StoreError
 from unvanish.core.errors import UnvanishError as UnvanishError
 from unvanish.core.finding import Finding as Finding
+from unvanish.core.finding import Fix as Fix
 from unvanish.core.finding import Prescription as Prescription
 from unvanish.core.init import Init as Init
 from unvanish.core.optimizer import Optimizer as Optimizer

@@ -54,13 +54,15 @@ def check(
         from unvanish.cli.formats import FORMATS
         from unvanish.core.errors import RecipeError, UnvanishError, did_you_mean
         from unvanish.diagnosis.check import check as diagnosed
+        from unvanish.render.text import coloured
 
         if format not in FORMATS:
             raise RecipeError(f"no format '{format}'{did_you_mean(format, FORMATS)}: text, json, sarif or junit")
         torch.manual_seed(seed)
         with redirect_stdout(sys.stderr):  # what the user's code prints must not mix with the result
             diagnosis = diagnosed(from_factories(factory, batches), steps=steps, seed=seed)
-        typer.echo(FORMATS[format](diagnosis, factory.rpartition(":")[0]))
+        said = FORMATS[format](diagnosis, factory.rpartition(":")[0])
+        typer.echo(coloured(said, diagnosis.healthy) if format == "text" and sys.stdout.isatty() else said)
         if html is not None:
             try:
                 diagnosis.to_html(html)

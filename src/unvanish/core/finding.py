@@ -19,10 +19,35 @@ Kind = Literal[
     "lr_low",
     "broken_graph",
     "non_finite",
+    "output_activation",
+    "target_shape",
+    "target_scale",
+    "untrained",
+    "batch_leak",
+    "eval_gap",
+    "imbalance",
+    "data_order",
+    "labels",
+    "regularisation",
+    "precision",
+    "gradients_accumulate",
+    "no_step",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-Prescription = Remedy | str  # a remedy can be applied and tried; a sentence has to be followed by hand
+
+@dataclass(frozen=True)
+class Fix:
+    """What to change: in words, and as Python that runs where `torch`, `model`, `loss_fn` and `optimizer` are there."""
+
+    text: str
+    code: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Prescription = Remedy | Fix | str  # a remedy can be applied and tried, a fix pasted; a sentence is followed by hand
 
 SURE = 0.5  # more likely than not: below it a finding is told, but the network is not called failing
 
@@ -34,7 +59,8 @@ class Finding:
     code           stable, such as UV001; `unvanish rule UV001` explains it
     layers         names of the layers concerned, in forward order; empty where it is the whole training
     evidence       the numbers behind it, by what they are
-    prescriptions  what addresses it, best first: `Remedy` values, which can be applied, and sentences
+    prescriptions  what addresses it, best first: `Remedy` values, which can be applied, `Fix`es, whose code runs as
+                   it is, and sentences
     certainty      from 0 to 1; below 0.5 is "not sure"
     explains       kinds that are its consequences where they appear beside it
     because_of     the code of the finding whose consequence it is
@@ -58,7 +84,9 @@ class Finding:
     @property
     def advice(self) -> tuple[str, ...]:
         """The prescriptions in words."""
-        return tuple(one if isinstance(one, str) else f"{one} (uv.{type(one).__name__})" for one in self.prescriptions)
+        return tuple(
+            f"{one} (uv.{type(one).__name__})" if isinstance(one, Remedy) else str(one) for one in self.prescriptions
+        )
 
     @property
     def remedies(self) -> tuple[str, ...]:

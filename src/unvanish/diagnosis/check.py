@@ -20,6 +20,7 @@ from torch import nn
 from unvanish.core.errors import UnvanishError
 from unvanish.core.setup import Loss, Setup
 from unvanish.core.values import at_least_one, whole_number
+from unvanish.diagnosis.described import described
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examine import examine
 from unvanish.diagnosis.given import Optimizers, given
@@ -71,13 +72,17 @@ def check(
     what = given(model, batches, loss_fn or loss, optimizer)
     inner = unwrapped(what.model)
     title = type(inner).__name__
-    with isolated(inner, what.batches), torch.enable_grad():
+    with isolated(inner, what.batches), torch.enable_grad(), torch.autograd.set_detect_anomaly(False):
         torch.manual_seed(seed)
-        taken = take(what.batches, TRAINED, HELD, _device(inner))
+        following = iter(what.batches)
+        taken = take(following, TRAINED, HELD, _device(inner))
         copy, own, its_loss = copied(inner, what.optimizer, what.loss_fn)
         if not copy.training:
             copy.train()
-        context = TrialContext(copy, own, taken, its_loss or what.loss_fn, steps, blocks=what.blocks)
+        context = TrialContext(
+            copy, own, taken, its_loss or what.loss_fn, steps,
+            blocks=what.blocks, following=following, loader=what.batches,
+        )  # fmt: skip
         try:
             examination, spent = examine(context)
         except UnvanishError:
@@ -86,7 +91,8 @@ def check(
             raise UnvanishError(
                 f"{title} cannot be run and trained on these batches: {type(error).__name__}: {error}"
             ) from error
-    return diagnose(examination, title=title, steps=spent)
+        layers = described(copy, context.names)
+    return diagnose(examination, title=title, steps=spent, described=layers)
 
 
 def assert_healthy(

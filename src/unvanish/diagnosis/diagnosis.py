@@ -3,18 +3,20 @@
 import math
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from unvanish.core.errors import UnvanishError
-from unvanish.core.finding import Finding, Prescription
+from unvanish.core.finding import Finding, Fix, Prescription
 from unvanish.core.table import Table
 from unvanish.core.values import counted
 from unvanish.diagnosis.checks import ALL
 from unvanish.diagnosis.examination import Examination, ordered
+from unvanish.diagnosis.fixes import applied
+from unvanish.diagnosis.ruled_out import ruled_out
 from unvanish.measure.series import Series, SeriesMapping
-from unvanish.render.text import finding_lines, layer_table, number, wrapped
+from unvanish.render.text import changes, finding_lines, layer_table, number, reasons, sentence, wrapped
 
 
 class Failing(UnvanishError):
@@ -31,7 +33,10 @@ class Diagnosis:
     steps      how many optimizer steps were taken on copies
     learns_at  factors on the learning rate at which it learns, where it does not learn as it is
     notes      what could not be examined, and why
-    verdict    the last word, where it is not the usual one of a trial
+    verdict    the first line, where it is not the usual one of a trial
+    described  type and shape of the layers, by name
+    example    an input such as the model was given, as Python
+    ruled_out  what was examined and is not the cause
     """
 
     title: str
@@ -42,6 +47,9 @@ class Diagnosis:
     learns_at: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     verdict: str | None = None
+    described: Mapping[str, str] = field(default_factory=dict, hash=False)
+    example: str = ""
+    ruled_out: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool | None:
@@ -93,31 +101,66 @@ class Diagnosis:
         warnings.warn("Diagnosis.raise_if_sick is called raise_if_failing now", DeprecationWarning, stacklevel=2)
         self.raise_if_failing()
 
+    @property
+    def changes(self) -> tuple[tuple[str, str], ...]:
+        """What to change for the primary finding: words, and code that runs where `torch`, `uv` (unvanish), `model`,
+        `loss_fn` and `optimizer` exist; no code for what has to be done by hand."""
+        if self.primary is None:
+            return ()
+        advice = zip(self.primary.advice, self.primary.prescriptions, strict=True)
+        return tuple((text, self._code_of(one)) for text, one in advice)
+
+    def _code_of(self, one: Prescription) -> str:
+        if isinstance(one, Fix):
+            return one.code
+        if isinstance(one, str) or not self.example:
+            return ""
+        return applied(one, self.example)
+
     def __str__(self) -> str:
-        above = layer_table(self.table)
-        return "\n".join([*above, *([""] if above else []), *self.lines()])
+        below = layer_table(self.table, self.described)
+        above = "\n".join(self.lines()).rstrip()
+        return "\n\n".join(part for part in (above, "\n".join(below)) if part)
 
     def __repr__(self) -> str:
         found = ", ".join(f"{one.code} {one.kind}" for one in self.findings if one.sure and not one.because_of)
         return f"Diagnosis({self.title}: {found or self.last_word()})"
 
     def lines(self) -> Iterator[str]:
-        """The findings in lines, and a last word."""
-        for finding in self.findings:
-            yield from finding_lines(finding, self.table.layers)
-        for note in self.notes:
-            yield from wrapped(f"Not examined: {note}.")
-        if self.notes:
+        """What it is; what to change, as code; why we think so; and what else was found."""
+        yield from wrapped(self.last_word(), indent="")
+        first = self.primary
+        if first is not None:
+            yield from wrapped(sentence(first.message))
             yield ""
-        yield self.last_word()
+            if first.prescriptions:
+                yield "What to change" + (", best first" if len(first.prescriptions) > 1 else "")
+                yield from changes(first, self._code_of)
+                yield ""
+            yield "Why"
+            yield from reasons(first, self.table.layers)
+            if self.steps:
+                yield from wrapped(f"seen in {counted(self.steps, 'optimizer step')} on copies")
+            yield f"  unvanish rule {first.code}"
+        others = [one for one in self.findings if one is not first]
+        if others:
+            yield ""
+        for finding in others:
+            yield from finding_lines(finding, self.table.layers)
+        if self.ruled_out and self.healthy is None:
+            yield from wrapped(f"Ruled out: {'; '.join(self.ruled_out)}.", indent="")
+        if self.notes and not others:
+            yield ""
+        for note in self.notes:
+            yield from wrapped(f"Not examined: {note}.", indent="")
 
     def last_word(self) -> str:
         """The verdict in a sentence."""
         if self.verdict is not None:
             return self.verdict
         tried = f"{counted(self.steps, 'optimizer step')} on copies"
-        if self.healthy is False:
-            return f"{self.title} is failing" + (f" (seen in {tried})." if self.steps else ".")
+        if self.primary is not None:
+            return f"{self.title} is failing: {self.primary.title} ({self.primary.certainty:.0%} sure)."
         if self.learned:
             return f"{self.title} is healthy: it learned in {tried}."
         if self.learns_at:
@@ -128,7 +171,7 @@ class Diagnosis:
         if self.learned is False:
             return (
                 f"Not sure: {self.title} did not learn in {tried}, but nothing that was measured tells why. "
-                "Give more steps, or look at the data and the targets."
+                "Next: more steps (steps=100), or look at some inputs beside their targets."
             )
         seen = f" in {counted(self.steps, 'step')} on copies" if self.steps else ""
         return f"Nothing is plainly wrong with {self.title}; whether it learns could not be seen{seen}."
@@ -138,7 +181,9 @@ class Diagnosis:
         from unvanish.render.html import fragment
 
         notes = [f"Not examined: {note}." for note in self.notes]
-        return fragment(self.last_word(), self.findings, self.table, notes, failing=self.healthy is False)
+        return fragment(
+            self.last_word(), self.findings, self.table, notes, failing=self.healthy is False, changes=self.changes
+        )
 
     def to_html(self, path: str | Path) -> None:
         """Write a page with the findings, the flow plot and the table; it works offline."""
@@ -170,7 +215,14 @@ class Diagnosis:
         }
 
 
-def diagnose(examination: Examination, *, title: str, steps: int = 0, verdict: str | None = None) -> Diagnosis:
+def diagnose(
+    examination: Examination,
+    *,
+    title: str,
+    steps: int = 0,
+    verdict: str | None = None,
+    described: Mapping[str, str] | None = None,
+) -> Diagnosis:
     """Ask every check."""
     found = [finding for check in ALL if (finding := check.examine(examination)) is not None]
     lacking = [note for check in ALL if (note := check.not_examined(examination)) is not None]
@@ -183,6 +235,9 @@ def diagnose(examination: Examination, *, title: str, steps: int = 0, verdict: s
         learns_at=examination.learns_at,
         notes=(*examination.notes, *lacking),
         verdict=verdict,
+        described=described or {},
+        example=examination.example,
+        ruled_out=ruled_out(examination),
     )
 
 
@@ -195,12 +250,17 @@ def _as_dict(finding: Finding) -> dict[str, Any]:
         "layers": list(finding.layers),
         "evidence": {name: _finite(value) for name, value in finding.evidence.items()},
         "prescriptions": [
-            {"text": text} | ({"remedy": one.dump()} if not isinstance(one, str) else {})
-            for text, one in zip(finding.advice, finding.prescriptions, strict=True)
+            {"text": text} | _more(one) for text, one in zip(finding.advice, finding.prescriptions, strict=True)
         ],
         "certainty": finding.certainty,
         "because_of": finding.because_of,
     }
+
+
+def _more(one: Prescription) -> dict[str, Any]:
+    if isinstance(one, str):
+        return {}
+    return {"code": one.code} if isinstance(one, Fix) else {"remedy": one.dump()}
 
 
 def _finite(value: float) -> float | None:

@@ -1,7 +1,7 @@
 """A check looks at what was measured for one fault; an examination is everything that it may look at."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -9,6 +9,15 @@ import numpy as np
 
 from unvanish.core.finding import Finding, Kind, Prescription
 from unvanish.core.table import Array, Table
+from unvanish.diagnosis.evidence.ending import Ending
+from unvanish.diagnosis.evidence.evaluation import Evaluated
+from unvanish.diagnosis.evidence.origin import Origin
+from unvanish.diagnosis.evidence.parameters import Parameters
+from unvanish.diagnosis.evidence.precision import Precision
+from unvanish.diagnosis.evidence.predictions import Predictions
+from unvanish.diagnosis.evidence.rows import Rows
+from unvanish.diagnosis.evidence.simple import Simple
+from unvanish.diagnosis.evidence.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,20 @@ class Standardised:
         return self.learned or self.begins or self.relieved
 
 
+@dataclass(frozen=True)
+class Loop:
+    """What a watch counted: backward passes, optimizer steps, and steps that began with gradients left from before.
+
+    looked   at how many steps the gradients left were looked at; -1 where nobody can
+    """
+
+    backwards: int = 0
+    steps: int = 0
+    left: int = 0
+    looked: int = 0
+    scheduled: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Examination:
     """Everything that a check may look at.
@@ -48,16 +71,27 @@ class Examination:
     had_learned   it had learned already, before the first step
     learns_at     factors on the learning rate at which it learns, of those that were tried
     tried         whether other rates were tried at all; `exhausted`: all that were to be tried
-    learnable     whether a linear model learns from the same batches; `None`: not tried
+    behind        it has learned something, and far less than a simple model from the same batches
+    lost          it had learned within the first steps, and lost it as they went on
+    skill         of its predictions of held-out samples after the trial: 0 for the best constant, 1 without error
+    memorised     it fits the samples that it is trained on, and no others
+    learnable     whether a simple model learns from the same batches; `None`: not tried
     standardised  what became of it with inputs of mean 0 and standard deviation 1; `None`: not tried
+    changes       other trials: what was changed, and whether it learned then
     diverged      the loss became NaN or infinite, or grew beyond all bounds, in its own training
+    compared      the loss compares outputs with targets directly: no weights stand between them
+    predicts      its outputs are scores of classes, or the numbers of the targets
+    invalid       targets that the loss cannot mean, in words
     cut           layers whose weights want a gradient and get none, though the loss depends on them
     unused        layers whose weights want a gradient, and on which the loss does not depend
     no_gradient   the loss depends on no weight
     symmetric     layers whose units are copies of one another, and stay so
-    non_finite    the place of the first NaN or infinity; `when` it was seen
     inputs        the data
+    loss_fn       the loss, in words
+    example       an input such as the model was given, as Python
     notes         what could not be examined, in sentences
+
+    The rest are facts of one kind each, `None` where they were not looked at: see `unvanish.diagnosis.evidence`.
     """
 
     table: Table = field(default_factory=Table)
@@ -67,26 +101,72 @@ class Examination:
     learns_at: tuple[float, ...] = ()
     tried: bool = False
     exhausted: bool = False
+    behind: bool = False
+    skill: float | None = None
+    lost: bool = False
+    memorised: bool = False
     learnable: bool | None = None
     standardised: Standardised | None = None
+    changes: Mapping[str, bool] = field(default_factory=dict)
     diverged: bool = False
     cut: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     no_gradient: bool = False
     symmetric: tuple[str, ...] = ()
-    non_finite: str | None = None
-    when: str = "before any step"
     inputs: Inputs | None = None
+    loss_fn: str = "the loss"
+    example: str = ""
     notes: tuple[str, ...] = ()
+    origin: Origin | None = None
+    ending: Ending | None = None
+    targets: Targets | None = None
+    predicts: bool = False
+    invalid: str = ""
+    compared: bool = False
+    parameters: Parameters | None = None
+    rows: Rows | None = None
+    evaluated: Evaluated | None = None
+    precision: Precision | None = None
+    predictions: Predictions | None = None
+    simple: Simple | None = None
+    loop: Loop | None = None
 
     def of(self, quantity: str) -> Array:
         """By layer, [L]; NaN where it was not measured."""
         return self.table.row(quantity)
 
     @property
+    def fails_at_every_rate_tried(self) -> bool:
+        return self.learned is False and self.exhausted and not self.learns_at and not any(self.changes.values())
+
+    @property
+    def fails_for_sure(self) -> bool:
+        """Nothing that was tried helps, it predicts next to nothing, and a simple model learns from the same data."""
+        return (
+            self.fails_at_every_rate_tried
+            and self.learnable is True
+            and self.skill is not None
+            and self.skill < NEXT_TO_NOTHING
+        )
+
+    @property
+    def largest_step(self) -> float:
+        """‖ΔW‖/‖W‖ of the layer that moves most."""
+        return float(np.nan_to_num(self.of("update_ratio"), nan=0.0).max(initial=0.0))
+
+    @property
     def fails_at_every_rate(self) -> bool:
         """It does not learn, and would not at any other rate."""
         return self.learned is False and self.exhausted and not self.learns_at and self.learnable is not False
+
+
+# Faults of the flow and of the rate follow from whatever keeps a network from learning.
+CONSEQUENCES: tuple[Kind, ...] = (
+    "vanishing", "collapse", "exploding", "dead", "saturated", "lr_low", "lr_high", "symmetric", "input_scale",
+)  # fmt: skip
+
+
+NEXT_TO_NOTHING = 0.15  # of what can be predicted
 
 
 class Check(ABC):

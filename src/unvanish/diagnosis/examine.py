@@ -1,78 +1,117 @@
-"""The examination behind a `check`: passes, the trial as it is, and where it does not learn, other trials."""
+"""The examination behind a `check`: facts, passes, the trial as it is, and where it does not learn, other trials."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from unvanish.core.blocks import NORMS
-from unvanish.core.errors import UnvanishError
 from unvanish.core.setup import Loss
 from unvanish.core.table import Table
 from unvanish.diagnosis.checks.input_scale import unusual
 from unvanish.diagnosis.diagnosis import diagnose
+from unvanish.diagnosis.evidence.evaluation import evaluated
+from unvanish.diagnosis.evidence.origin import Origin
+from unvanish.diagnosis.evidence.predictions import predictions_of
 from unvanish.diagnosis.examination import Examination, Inputs, Standardised
+from unvanish.diagnosis.facts import facts
+from unvanish.diagnosis.others import with_other_trials
+from unvanish.diagnosis.trial.changes import Change, Scale, standardised_inputs
 from unvanish.diagnosis.trial.context import TrialContext
 from unvanish.diagnosis.trial.isolation import step_by_step
-from unvanish.diagnosis.trial.localise import cut_and_unused, first_non_finite
+from unvanish.diagnosis.trial.learning import LEAST
+from unvanish.diagnosis.trial.localise import cut_and_unused
 from unvanish.diagnosis.trial.symmetry import alike
-from unvanish.diagnosis.trial.trial import Trial
+from unvanish.diagnosis.trial.trial import ENOUGH, Trial
 from unvanish.measure.graph.layers import tensors_in
 from unvanish.measure.graph.passes import How, Pass, observe, of_gradients
 from unvanish.measure.graph.recorder import Row, row_of, table_of
 from unvanish.measure.guard import Guard
 from unvanish.train.batches import LABELS, Batch, mapped
 
-FEW = 48  # samples held back that prove nothing where they show nothing
 PASSES = 2
-FASTER = 10.0  # times the learning rate: a network that learns then is slow, not failing
+LONG = 60  # steps after which networks that learn are not far behind a simple model
+RUN_ON = 4  # times as many steps, where a trial is in doubt
+LARGE_STEP = 0.3  # ‖ΔW‖/‖W‖: three such steps replace the weights
 
 CLEAR = 0.9  # a finding as certain as that needs no more trials
-
-# Relative sizes of the first step ‖ΔW‖/‖W‖ that trials at other rates begin with.
-STEP_SIZES = (1e-2, 1e-3, 1e-1, 1e-4)
-FACTORS_BELOW_ROUNDING = (1e4, 1e8, 1e12)  # where a step is lost in the rounding of the weights
 
 
 def examine(context: TrialContext) -> tuple[Examination, int]:
     """The examination, and how many steps it took."""
-    model, names, guard = context.model, context.names, Guard(warn=False)
-    inputs = _inputs(context.batches)
-    first = _loss_of(model, context.batches[0], context.loss)
-    if not first.requires_grad:
-        return Examination(no_gradient=True, inputs=inputs), 0
-    if not math.isfinite(first.item()):
-        (table,) = table_of([row_of(0, [observe([first], How(names, guard))])])
-        where = first_non_finite(model, context.batches[0], context.quietly)
-        return Examination(table, diverged=True, non_finite=where, inputs=inputs), 0
-    measured = _measured(context, names, guard)
-    own = context.attempt(steps=context.steps if context.optimizer else 1, measured=True)
-    examination = _as_it_is(context, own, names, measured, guard, inputs)
-    if examination.learned and inputs and unusual(inputs) and not own.had_learned:
-        usual = context.attempt(inputs=inputs, steps=own.steps)
-        better = usual.learned and usual.gap.relative >= 2 * own.gap.relative
-        return replace(examination, standardised=Standardised(learned=better)), own.steps + usual.steps
-    if not context.compares:
-        return examination, own.steps
-    if context.optimizer and (examination.learned or not own.whole or _is_clear(examination)):
-        return _with_notes(context, examination), own.steps
-    examination, spent = _with_other_trials(context, examination, own)
-    return _with_notes(context, examination), spent
+    known = facts(context)
+    if not known.whole:
+        return _with_notes(context, _cut_short(context, known.examination)), 0
+    context = replace(context, predicts=known.examination.predicts)
+    guard = Guard(warn=False)
+    measured = _measured(context, context.names, guard)
+    own = context.attempt(steps=context.long if context.optimizer else 1, measured=True, whole=True)
+    steps = own.steps
+    if context.optimizer and own.steps == context.long and _is_in_doubt(context, own):
+        run_on = RUN_ON * own.steps if own.steps >= LONG else LONG
+        own = context.attempt(steps=run_on, measured=True, whole=True)
+        steps += own.steps
+    seen = _as_it_is(context, own, measured, guard, known.examination)
+    if seen.learned:
+        return _of_a_learner(context, seen, own, steps)
+    if context.optimizer and (not own.whole or _is_clear(seen)):
+        return _with_notes(context, seen), steps
+    relieved = _is_relieved(context, seen, seen.inputs if seen.inputs and unusual(seen.inputs) else None)
+    seen, more = with_other_trials(context, seen, own, relieved)
+    return _with_notes(context, seen), steps + more
+
+
+def _cut_short(context: TrialContext, seen: Examination) -> Examination:
+    """Where nothing can be trained: what one pass forward shows, where it leads to a number."""
+    if seen.no_gradient or seen.origin is None:
+        return seen
+    value = _loss_of(context.model, context.batches[seen.origin.batch], context.loss)
+    (table,) = table_of([row_of(0, [observe([value], How(context.names, Guard(warn=False)))])])
+    return replace(seen, table=table, diverged=True)
+
+
+def _is_in_doubt(context: TrialContext, own: Trial) -> bool:
+    """It has learned something, and much less than a simple model; or its steps are so large that it may lose it."""
+    if own.had_learned or own.steps < ENOUGH or own.gap.relative < LEAST:
+        return False
+    return context.keeps_up(own) is False or (own.learned and _largest(own) > LARGE_STEP)
+
+
+def _largest(own: Trial) -> float:
+    """‖ΔW‖/‖W‖ of the layer that moves most in the first steps."""
+    sizes = [value for step in range(len(own.first.steps)) for value in own.first.row("update_ratio", step)]
+    return max((value for value in sizes if math.isfinite(value)), default=0.0)
+
+
+def _of_a_learner(context: TrialContext, seen: Examination, own: Trial, steps: int) -> tuple[Examination, int]:
+    """Does it learn far better from inputs of a usual scale? Does it know in `eval()` what it knows in `train()`?"""
+    if seen.inputs and unusual(seen.inputs) and not own.had_learned:
+        usual = context.attempt(change=_inputs_of(seen.inputs), steps=own.steps, whole=True)
+        far = usual.gap.relative >= 2 * own.gap.relative if context.compares else usual.gap.loss <= own.gap.loss / 2
+        better = usual.learned and far
+        seen, steps = replace(seen, standardised=Standardised(learned=better)), steps + usual.steps
+    if seen.targets is not None and seen.targets.share > 0.5:
+        asked = (own.model, context.held, context.quietly, own.gap.loss)
+        seen = replace(seen, predictions=context.safely("predicted classes", predictions_of, *asked))
+    if context.compares:
+        train = context.train or context.held
+        both = context.safely("eval()", evaluated, own.model, train, context.held, context.loss, context.quietly)
+        seen = replace(seen, evaluated=both)
+    return _with_notes(context, seen), steps
 
 
 def _as_it_is(
     context: TrialContext,
     own: Trial,
-    names: dict[int, str],
     measured: tuple[Table, tuple[Pass, ...]],
     guard: Guard,
-    inputs: Inputs | None,
+    known: Examination,
 ) -> Examination:
     """What was measured, and what came of the trial with the optimizer as it is."""
-    model, (table, passes) = context.model, measured
+    model, names, (table, passes) = context.model, context.names, measured
+    keeps_up = context.keeps_up(own) if context.optimizer and own.steps >= LONG else None
     cut, unused = cut_and_unused(model, context.batches[0], context.loss, names, context.quietly)
     model.zero_grad()
     told = ("update_norm", "update_ratio") if own.first.steps and context.optimizer else ()
@@ -87,28 +126,32 @@ def _as_it_is(
     unseen = _unseen(passes, model, names, cut + unused)
     notes = [f"{', '.join(unseen)}: operations that are not known"] if unseen else []
     notes += [f"{' of '.join(reversed(key))} ({reason})" for key, reason in guard.failed.items()]
-    if not context.compares:
-        notes.append(
-            "learning: the loss does not depend on which target goes with which output"
-            if context.held[0].has_target
-            else f"learning: the batches hold no target: none is called {', '.join(LABELS)}"
-        )
-    return Examination(
-        table.with_values(taken),
+    if context.few:
+        notes.append(f"samples held back: there are {sum(b.size for b in context.batches)}, all trained on and asked")
+    if not context.held[0].has_target and isinstance(context.held[0].input, Mapping):
+        notes.append(f"targets: the batches hold no target: none is called {', '.join(LABELS)}")
+    return replace(
+        known,
+        table=table.with_values(taken),
         stronger=_stronger(context, names, guard),
-        learned=_learned(context, own) if context.compares else None,
+        learned=_learned(context, own) if keeps_up is None else keeps_up,
+        behind=own.learned and keeps_up is False,
+        skill=None if keeps_up is None else context.skill(own.model),
         had_learned=own.had_learned,
+        lost=own.lost,
+        memorised=own.fits and not own.learned,
         diverged=own.diverged,
         cut=cut,
         unused=unused,
         symmetric=tuple(name for name in alike(model, own.model, names) if name not in (*cut, *unused)),
-        non_finite=_without_finite_gradient(table),
-        inputs=inputs,
-        notes=tuple(notes),
+        origin=known.origin or _without_finite_gradient(table),
+        notes=(*known.notes, *notes),
     )
 
 
 def _with_notes(context: TrialContext, examination: Examination) -> Examination:
+    failed = tuple(f"{what} ({why})" for what, why in context.failed.items())
+    examination = replace(examination, notes=(*examination.notes, *failed))
     if not context.deadline.was_missed:
         return examination
     note = f"everything: this machine took longer than {context.deadline.seconds:.0f} s, so trials are missing"
@@ -116,12 +159,10 @@ def _with_notes(context: TrialContext, examination: Examination) -> Examination:
 
 
 def _learned(context: TrialContext, own: Trial) -> bool | None:
-    """Whether it learned; `None` where there was no time, or too few samples to be sure that it did not."""
+    """Whether it learned; `None` where there was no time to be sure that it did not."""
     if context.optimizer is None:
         return None
-    if own.learned or own.diverged:
-        return own.learned
-    return False if own.whole and context.held_samples >= FEW else None
+    return own.learned if own.learned or own.diverged or own.whole else None
 
 
 def _is_clear(examination: Examination) -> bool:
@@ -130,60 +171,20 @@ def _is_clear(examination: Examination) -> bool:
     return found is not None and found.certainty >= CLEAR and not (examination.inputs and unusual(examination.inputs))
 
 
-def _with_other_trials(context: TrialContext, examination: Examination, own: Trial) -> tuple[Examination, int]:
-    """Does it learn from inputs of a usual scale? At another learning rate?"""
-    steps, inputs = own.steps, examination.inputs
-    if inputs and unusual(inputs):
-        usual = [context.attempt(inputs=inputs, rate=rate) for rate in ((1.0, FASTER) if context.optimizer else ())]
-        steps += sum(trial.steps for trial in usual)
-        standardised = Standardised(
-            learned=any(trial.learned for trial in usual),
-            begins=own.diverged and any(trial.begins_to for trial in usual),
-            relieved=_is_relieved(context, examination, inputs),
-        )
-        examination = replace(examination, standardised=standardised)
-        if standardised.helps:
-            return examination, steps
-    rates, trials = _rates(context, own), list[Trial]()
-    for rate in rates:
-        if not context.deadline.passed and not any(trial.learned for trial in trials):
-            trials.append(context.attempt(rate=rate))
-    steps += sum(trial.steps for trial in trials)
-    helps = tuple(trial.rate for trial in trials if trial.learned)
-    exhausted = len(trials) == len(rates) and all(trial.whole for trial in trials)
-    examination = replace(examination, tried=any(trial.whole for trial in trials), exhausted=exhausted)
-    if not helps:
-        examination = replace(examination, learnable=context.control())
-    if context.optimizer is None:  # plain SGD stands in, so nothing can be said about its rate
-        proof = examination.tried and context.held_samples >= FEW
-        return replace(examination, learned=True if helps else False if proof else None), steps
-    return replace(examination, learns_at=helps), steps
+def _inputs_of(inputs: Inputs) -> Change:
+    return standardised_inputs(Scale(inputs.mean, inputs.std))
 
 
-def _rates(context: TrialContext, own: Trial) -> list[float]:
-    """Factors on the learning rate: a faster one, which tells most; and those with a first step of a usual size."""
-    size = _size(own)
-    faster = [FASTER] if context.optimizer and not own.diverged else []
-    return faster + ([target / size for target in STEP_SIZES] if size > 0 else list(FACTORS_BELOW_ROUNDING))
-
-
-def _is_relieved(context: TrialContext, examination: Examination, inputs: Inputs) -> bool:
+def _is_relieved(context: TrialContext, examination: Examination, inputs: Inputs | None) -> bool:
     """Whether what is wrong with the signals is gone with inputs of a usual scale, measured anew."""
+    if inputs is None:
+        return False
     flow = ("vanishing", "collapse", "exploding", "dead", "saturated")
     before = {one.kind for one in diagnose(replace(examination, learned=False), title="").findings if one.kind in flow}
-    table, _ = _measured(context.with_inputs(inputs), context.names, Guard(warn=False))
+    table, _ = _measured(context.changed(_inputs_of(inputs)), context.names, Guard(warn=False))
     anew = replace(examination, table=table, stronger=None, learned=False)
     after = {one.kind for one in diagnose(anew, title="").findings if one.kind in flow}
     return bool(before) and not after
-
-
-def _size(trial: Trial) -> float:
-    """The first step relative to the weights, all weights together: root mean square of the ratios."""
-    for step in range(len(trial.first.steps)):
-        known = [ratio for ratio in trial.first.row("update_ratio", step) if math.isfinite(ratio)]
-        if any(known):
-            return math.sqrt(sum(ratio**2 for ratio in known) / len(known))
-    return 0.0
 
 
 def _measured(context: TrialContext, names: dict[int, str], guard: Guard) -> tuple[Table, tuple[Pass, ...]]:
@@ -208,36 +209,22 @@ def _stronger(context: TrialContext, names: dict[int, str], guard: Guard) -> Tab
     if not any(tensor.is_floating_point() for tensor in tensors_in(batch.input)):
         return None
     strong = Batch(mapped(lambda t: t * 3 if t.is_floating_point() else t, batch.input), batch.target)
-    seen = observe([_loss_of(context.model, strong, context.loss)], How(names, guard))
+    try:
+        seen = observe([_loss_of(context.model, strong, context.loss)], How(names, guard))
+    except Exception:  # a model that takes inputs of one range only
+        return None
     return table_of([row_of(0, [seen])])[0]
 
 
 def _loss_of(model: nn.Module, batch: Batch, loss: Loss) -> Tensor:
-    try:
-        value = loss(batch.output_of(model), batch.target)
-    except UnvanishError:
-        raise
-    except Exception as error:  # whatever users write
-        raise UnvanishError(f"{type(model).__name__} cannot be run on the first batch: {error}") from error
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        raise UnvanishError("the loss must be a tensor of one number: loss(output, target).mean(), say")
-    return value
+    return loss(batch.output_of(model), batch.target)
 
 
-def _inputs(batches: Sequence[Batch]) -> Inputs | None:
-    found = [
-        t.detach().double().flatten() for batch in batches for t in tensors_in(batch.input) if t.is_floating_point()
-    ]
-    if not found:
-        return None
-    values = torch.cat(found)
-    return Inputs(float(values.mean()), float(values.std(correction=0)), float(values.square().mean().sqrt()))
-
-
-def _without_finite_gradient(table: Table) -> str | None:
+def _without_finite_gradient(table: Table) -> Origin | None:
     """The layer nearest to the loss whose backward signal is NaN or infinite."""
     norms = table.row("backward_norm")
-    return next((table.layers[index] for index in reversed(range(len(table))) if math.isinf(norms[index])), None)
+    found = next((table.layers[index] for index in reversed(range(len(table))) if math.isinf(norms[index])), None)
+    return None if found is None else Origin(found, backward=True)
 
 
 def _unseen(passes: Sequence[Pass], model: nn.Module, names: dict[int, str], others: Sequence[str]) -> tuple[str, ...]:

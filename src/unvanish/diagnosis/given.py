@@ -101,7 +101,7 @@ def loss_of_output(output: Any, _target: Any) -> torch.Tensor:
 
 
 def one_optimizer(optimizer: Any, model: nn.Module) -> torch.optim.Optimizer | None:
-    """What takes all steps at once; `RecipeError` where it is no optimizer, or another model's."""
+    """What takes all steps at once; `RecipeError` where it is no optimizer."""
     inner = unwrapped(model)
     if optimizer is None:
         return None
@@ -116,7 +116,6 @@ def one_optimizer(optimizer: Any, model: nn.Module) -> torch.optim.Optimizer | N
             "an optimizer is one of torch.optim, a list of them, or a function of the parameters that gives one; "
             f"not a {type(optimizer).__name__}"
         )
-    refuse_another_s(optimizer, inner)
     return optimizer
 
 

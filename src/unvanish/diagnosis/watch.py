@@ -18,10 +18,14 @@ from torch import nn
 from unvanish.core.errors import UnvanishError
 from unvanish.core.table import Table, joined
 from unvanish.core.values import counted
+from unvanish.diagnosis.described import described
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
+from unvanish.diagnosis.evidence.origin import Origin
+from unvanish.diagnosis.evidence.parameters import Parameters, parameters_of
 from unvanish.diagnosis.examination import Examination
 from unvanish.diagnosis.given import refuse_another_s
 from unvanish.diagnosis.hooks import Hook, whatever_hides
+from unvanish.diagnosis.loop import LoopCounter
 from unvanish.diagnosis.trial.isolation import unwrapped
 from unvanish.diagnosis.trial.symmetry import alike
 from unvanish.measure.graph.layers import tensors_in
@@ -65,6 +69,8 @@ class Watch:
         self._recorder = GraphRecorder(self._inner, schedule_of(every), elements=ELEMENTS)
         self._tables: list[Table] = []
         self._unfold = whatever_hides(model)
+        self._counter = LoopCounter(self._inner)
+        self._parameters: Parameters | None = None
         self._hooks: list[Any] = []
         self._during = ExitStack()
 
@@ -141,10 +147,18 @@ class Watch:
     def after_forward(self, output: Any) -> None:
         """`output` is the model's, or the loss: anything that the backward pass will start from."""
         self._during.close()
-        if not self._recorder.wants():
+        self._counter.forwards += 1
+        follows, wants = self._counter.follows, self._recorder.wants()
+        if not follows and not wants:
             return
         outputs = [tensor for tensor in tensors_in(output) if tensor.grad_fn is not None]
-        if outputs:
+        if outputs and follows:
+            self._recorder.guard.run(("the loop",), self._counter.after_forward, outputs)
+        if outputs and wants:
+            if self._parameters is None:
+                self._parameters = self._recorder.guard.run(
+                    ("parameters",), parameters_of, self._inner, self.optimizer, outputs, self._recorder.names
+                )
             self._recorder.after_forward(outputs)
             # now, because a closure may be run within the optimizer's step, and an update be made without an optimizer
             self._recorder.guard.run(("weights", "update"), self._recorder.keep_weights)
@@ -154,6 +168,7 @@ class Watch:
 
     def after_step(self) -> None:
         before = len(self._recorder.rows)
+        self._counter.after_step()
         self._recorder.after_step()
         if len(self._recorder.rows) > before:
             if self.writers:
@@ -192,12 +207,12 @@ class Watch:
         failed = tuple(f"{' of '.join(reversed(key))} ({why})" for key, why in self._recorder.guard.failed.items())
         if self._recorder.unseen:
             failed += (f"{', '.join(self._recorder.unseen)}: operations that are not known",)
+        loop = self._counter.loop if self.optimizer is not None else None
         if not table.steps:
-            if failed:
-                return diagnose(Examination(notes=failed), title=title)
-            raise UnvanishError(
-                "nothing was measured yet: no training step was seen in which the model's output led to a gradient"
-            )
+            found = diagnose(Examination(notes=failed, loop=loop, parameters=self._parameters), title=title)
+            if failed or found.primary is not None:
+                return found
+            raise UnvanishError(f"nothing was measured yet: {self._missing()}")
         broken = [_broken(table, index) for index in range(len(table.steps))]
         whole = [index for index, where in enumerate(broken) if where is None]
         first = next((index for index, where in enumerate(broken) if where is not None), -1)
@@ -212,12 +227,34 @@ class Watch:
             recent.mean(table.steps[-1]),
             unused=self._recorder.missing,
             symmetric=alike(self._inner, self._inner, self._recorder.names) if self.steps >= 3 else (),
-            non_finite=broken[first] if broken[-1] is not None else None,
-            when=f"first seen at step {table.steps[first]}",
+            origin=self._origin(broken[first], table.steps[first]) if broken[-1] is not None else None,
             diverged=broken[-1] is not None and bool(whole),
             notes=failed,
+            loop=loop,
+            parameters=self._parameters,
         )
-        return diagnose(examination, title=title)
+        return diagnose(examination, title=title, described=described(self._inner, self._recorder.names))
+
+    def _missing(self) -> str:
+        """Which part of a training step was not seen."""
+        title, counter = type(self._inner).__name__, self._counter
+        if not counter.forwards:
+            return f"{title} was never called through model(...); its parts, or model.forward(...), are not followed"
+        if not counter.calls:
+            return "the outputs led to no gradient: the model was called under torch.no_grad() only, or is frozen"
+        if not counter.backwards:
+            return f"no backward pass was seen through the outputs of {title}"
+        if not counter.steps:
+            how = (
+                "of the optimizer that is watched" if self.optimizer is not None else "(without one, call flow.step())"
+            )
+            return (
+                f"{counter.backwards} backward pass{'es' if counter.backwards > 1 else ''} and no optimizer step {how}"
+            )
+        return "no step that was to be measured is complete"
+
+    def _origin(self, where: str | None, step: Any) -> Origin | None:
+        return None if where is None else Origin(where, when=f"first seen at step {step}")
 
     def _write(self) -> None:
         self._take()

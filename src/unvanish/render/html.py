@@ -16,14 +16,25 @@ STYLES = {"forward: what tells inputs apart": "#2f7ebc", "backward: ‖∂loss/�
 
 
 def fragment(
-    last_word: str, findings: Sequence[Finding], table: Table, notes: Sequence[str] = (), *, failing: bool
+    last_word: str,
+    findings: Sequence[Finding],
+    table: Table,
+    notes: Sequence[str] = (),
+    *,
+    failing: bool,
+    changes: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """A diagnosis: its last word, its findings, the flow over depth and the table of the layers."""
+    """A diagnosis: its last word, its findings, the flow over depth and the table of the layers.
+
+    changes   what to change for the primary finding, in words and as code
+    """
     return rendered(
         "unvanish.render",
         "diagnosis.html",
         last_word=last_word,
         failing=failing,
+        changes=changes,
+        primary=next((finding for finding in findings if finding.sure), None),
         findings=findings,
         layers=table.layers,
         notes=notes,

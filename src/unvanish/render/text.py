@@ -2,14 +2,14 @@
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table as TextTable
 
-from unvanish.core.finding import Finding
+from unvanish.core.finding import Finding, Prescription
 from unvanish.core.table import Table
 
 COLUMNS = (
@@ -24,19 +24,33 @@ COLUMNS = (
     "saturated",
     "dead",
 )
+SHORT = (  # of them, what a terminal of 80 columns has room for: header, which column
+    ("layer", 0),
+    ("activation\nRMS", 1),
+    ("forward\n×", 2),
+    ("backward\n×", 4),
+    ("backward\nsignal", 5),
+    ("update", 7),
+    ("satur.", 8),
+    ("dead", 9),
+)
 SHOWN = 24  # layers; of more, the first and the last
-WIDTH = 100
+WIDTH = 80
+NAME = 21  # cells of a layer's name, with its type and shape as far as there is room
 BAR, DECADES = 10, 8  # cells, and how many powers of ten they span
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def layer_table(table: Table) -> list[str]:
-    """The last step of a table, a line a layer; nothing for a network without layers."""
+def layer_table(table: Table, described: Mapping[str, str] | None = None) -> list[str]:
+    """The last step of a table, a line a layer; nothing for a network without layers.
+
+    described   type and shape of a layer, by its name
+    """
     if not len(table):
         return []
     out = StringIO()
-    console = Console(file=out, width=WIDTH + 20, color_system=None, highlight=False)
-    console.print(_table(table))
+    console = Console(file=out, width=WIDTH, color_system=None, highlight=False)
+    console.print(_table(table, described or {}))
     return [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
 
 
@@ -88,11 +102,10 @@ def bar(share: float) -> str:
     return ("█" * whole + (EIGHTHS[rest] if rest else "")).ljust(BAR)
 
 
-def _table(table: Table) -> TextTable:
-    shown = TextTable(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for index, column in enumerate(COLUMNS):
-        left = column in ("layer", "backward signal")
-        shown.add_column(column, justify="left" if left else "right", no_wrap=index > 0, overflow="fold")
+def _table(table: Table, described: Mapping[str, str]) -> TextTable:
+    shown = TextTable(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for header, place in SHORT:
+        shown.add_column(header, justify="left" if place in (0, 5) else "right", no_wrap=True)
     cells = rows(table)
     skipped = 0
     for index, row in enumerate(cells):
@@ -100,26 +113,74 @@ def _table(table: Table) -> TextTable:
             if skipped:
                 shown.add_row(f"… {skipped} more")
                 skipped = 0
-            shown.add_row(*row)
+            name = labelled(row[0], described.get(row[0], ""))
+            shown.add_row(name, *(row[place] for _, place in SHORT[1:]))
         else:
             skipped += 1
     return shown
 
 
+def labelled(name: str, description: str) -> str:
+    """A layer's name with its type and shape; a long name loses its front, and gets at least a third of the room.
+
+    >>> labelled("0", "Linear 784→128"), labelled("encoder.layers.11.linear1", "Linear 128→512")
+    ('0  Linear 784→128', '…inear1 Linear 128→5…')
+    """
+    whole = f"{name}  {description}".rstrip()
+    if len(whole) <= NAME:
+        return whole
+    room = max(NAME // 3, NAME - len(description) - 1)
+    short = name if len(name) <= room else f"…{name[1 - room :]}"
+    rest = NAME - len(short) - 1
+    return f"{short} {description if len(description) <= rest else description[: rest - 1] + '…'}".rstrip()
+
+
 def finding_lines(finding: Finding, layers: Sequence[str]) -> Iterator[str]:
-    """A finding in lines; `layers` are all layers in forward order."""
+    """A finding beside the primary one, in lines; `layers` are all layers in forward order."""
     sure = f"{finding.certainty:.0%} sure" if finding.sure else f"not sure, {finding.certainty:.0%}"
     whose = f", a consequence of {finding.because_of}" if finding.because_of else ""
     yield f"{finding.code} {finding.title} ({sure}{whose})"
-    yield from wrapped(finding.message[:1].upper() + finding.message[1:] + ".")
+    yield from wrapped(sentence(finding.message))
     if not finding.because_of:
-        if finding.layers:
-            yield from wrapped(f"layers: {listed(finding.layers, layers)}")
-        if finding.evidence:
-            yield from wrapped(f"evidence: {evidence(finding)}")
+        yield from reasons(finding, layers)
         if finding.prescriptions:
             yield from wrapped(f"what helps: {'; '.join(finding.advice)}")
     yield ""
+
+
+def reasons(finding: Finding, layers: Sequence[str]) -> Iterator[str]:
+    """Where it is, and the numbers behind it."""
+    if finding.layers:
+        yield from wrapped(f"layers: {listed(finding.layers, layers)}")
+    if finding.evidence:
+        yield from wrapped(f"evidence: {evidence(finding)}")
+
+
+def changes(finding: Finding, code_of: Callable[[Prescription], str]) -> Iterator[str]:
+    """What to change, as code; a comment above each says what it does.
+
+    code_of   of a remedy
+    """
+    for text, one in zip(finding.advice, finding.prescriptions, strict=True):
+        for number, line in enumerate(textwrap.wrap(text, WIDTH - 4, break_long_words=False)):
+            yield f"  # {line}" if not number else f"  #   {line}"
+        yield from (f"  {line}" for line in code_of(one).splitlines())
+
+
+def coloured(text: str, healthy: bool | None) -> str:
+    """A diagnosis for a terminal: its first line in the colour of the verdict, code apart from words."""
+    verdict = {True: "32", False: "31", None: "33"}[healthy]
+
+    def line(number: int, one: str) -> str:
+        if not number or one.startswith(("What to change", "Why")):
+            return f"\033[1;{verdict if not number else 39}m{one}\033[0m"
+        return f"\033[2m{one}\033[0m" if one.startswith("  #") else one
+
+    return "\n".join(line(number, one) for number, one in enumerate(text.splitlines()))
+
+
+def sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def evidence(finding: Finding) -> str:
@@ -143,5 +204,5 @@ def listed(layers: Sequence[str], order: Sequence[str]) -> str:
     return ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "")
 
 
-def wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+def wrapped(text: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_long_words=False)

@@ -56,20 +56,28 @@ def call(model: nn.Module, value: Any) -> Any:
 
 
 def batch_of(item: Any, device: torch.device | None) -> Batch:
-    """A user's batch on the device: a pair, or a dict of inputs alone. Raises `UnvanishError` where it is neither."""
-    if isinstance(item, Mapping):
+    """A user's batch on the device: a pair; a dict, a tensor or a tuple of one, which are inputs without a target; of a
+    longer tuple the last is the target. Raises `UnvanishError` where it is none of these."""
+    if isinstance(item, Mapping | Tensor):
         item = (item, None)
+    elif isinstance(item, tuple | list) and len(item) == 1:
+        item = (item[0], None)
+    elif isinstance(item, tuple | list) and len(item) > 2:
+        item = (tuple(item[:-1]), item[-1])
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise UnvanishError(
             f"each batch must be a pair (input, target); got {_described(item)}. "
-            "Inputs may be tensors, tuples or dicts: yield (inputs, target) from a small generator. A dict alone is "
-            "the input of a model that computes its loss itself"
+            "Inputs may be tensors, tuples or dicts: yield (inputs, target) from a small generator. A dict or a tensor "
+            "alone is an input without a target"
         )
     return Batch(*(mapped(lambda tensor: tensor.to(device), part) for part in item))
 
 
 def take(batches: Iterable[Any], train: int, held: int, device: torch.device | None) -> list[Batch]:
-    """The first batches, on `device`: so many to train on, and then as many as have `held` samples, one at least."""
+    """The first batches, on `device`: so many to train on, and then as many as have `held` samples, one at least.
+
+    Of an iterator no more is read than that. A last batch of one sample is left out.
+    """
     found: list[Batch] = []
     samples = 0
     for item in batches:
@@ -79,6 +87,8 @@ def take(batches: Iterable[Any], train: int, held: int, device: torch.device | N
             break
     if not found:
         raise UnvanishError("there are no batches: `batches` was empty, or an iterator that is used up")
+    if len(found) > 1 and found[-1].size == 1 < found[0].size:  # batch normalisation refuses it
+        found.pop()
     return found
 
 

@@ -100,7 +100,7 @@ class StepByStep:
             taken.steps += 1
             taken.samples += batch.size if not self.lead else batch.target.shape[-1]
             taken.losses += loss
-            taken.correct += correct(output, batch.target)
+            taken.correct += correct(output, batch.target, len(self.lead))
             if on_step is not None and on_step(number, loss):
                 taken.stopped = True
                 break
@@ -111,7 +111,7 @@ class StepByStep:
         for batch in batches:
             output, loss = without_graph(lambda batch=batch: self._evaluated(batch))
             loss_sum = loss_sum.to(loss.device) + loss
-            right = right.to(loss.device) + correct(output, batch.target)
+            right = right.to(loss.device) + correct(output, batch.target, len(self.lead))
             count += 1
             samples += batch.target.shape[-1] if self.lead else batch.size
         return Evaluated(count, loss_sum / (count or float("nan")), right / (samples or float("nan")))

@@ -33,11 +33,14 @@ class Evaluated:
     accuracy: Tensor
 
 
-def correct(output: Any, target: Any) -> Tensor:
-    """How many predictions are right, of each run; NaN where outputs and targets are no scores and classes."""
+def correct(output: Any, target: Any, lead: int = 0) -> Tensor:
+    """How many samples are predicted right, of each run; NaN where these are no scores and classes of samples.
+
+    lead   how many dimensions stand before the samples
+    """
     classes = isinstance(target, Tensor) and not target.is_floating_point() and target.dtype != torch.bool
     scores = isinstance(output, Tensor) and output.is_floating_point() and output.dim() > 1
-    if not classes or not scores or output.shape[:-1] != target.shape:
+    if not classes or not scores or output.shape[:-1] != target.shape or target.dim() != 1 + lead:
         device = next((tensor.device for tensor in tensors_in(output)), None)
         return torch.full((), float("nan"), dtype=torch.float64, device=device)
     return (output.detach().argmax(-1) == target).sum(-1)

@@ -30,7 +30,7 @@ class BrokenGraph(Check):
     )
 
     def examine(self, seen: Examination) -> Finding | None:
-        if seen.no_gradient:
+        if seen.no_gradient and not (seen.parameters and seen.parameters.frozen):
             return self.finding("the loss depends on no weight: nothing can be learned", certainty=0.99)
         if seen.cut:
             return self.finding(

@@ -17,10 +17,12 @@ import numpy as np
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.fixes import HE, ZERO_BIASES
 from unvanish.diagnosis.profile import contrast
 from unvanish.remedies import NormalizeInside
 
 CONTRAST = 0.03  # √(1 − c): the outputs for two inputs correlate by c = 0.999
+NOTABLE = 0.3  # where nothing else that was tried explains a failure
 NO_TRIAL = 0.003  # by 0.99999
 SUDDEN = 1e-4  # in one layer: the steepest gentle one, a sigmoid with weights from N(0, 0.05²), keeps 1/7
 
@@ -34,8 +36,8 @@ class Collapse(Check):
     needs = ("spread", "activation_rms")
     explains = ("lr_low",)
     prescriptions = (
-        "smaller initial biases",
-        "critical initial weights (He for ReLU, σ_w = 1 for tanh)",
+        ZERO_BIASES,
+        HE,
         NormalizeInside("batch-norm", learned=True),
     )
 
@@ -46,6 +48,13 @@ class Collapse(Check):
         if seen.learned or seen.learns_at or not known:
             return None
         last = contrast_L[known[-1]]
+        if seen.fails_for_sure and CONTRAST <= last < NOTABLE:
+            return self.finding(
+                f"behind the last hidden layer {last:.2g} of the signal differs from input to input",
+                layers=(seen.table.layers[known[-1]],),
+                certainty=0.54,
+                contrast=last,
+            )
         if last >= (CONTRAST if seen.learned is False else NO_TRIAL):
             return None
         flat = [index for index in known if contrast_L[index] < 2 * CONTRAST]

@@ -20,6 +20,7 @@ import numpy as np
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.fixes import ZERO_BIASES, rate
 from unvanish.diagnosis.profile import MOST_DEAD as MOST
 from unvanish.diagnosis.profile import dead_layers, dead_only_at_this_scale
 from unvanish.remedies import BetterActivation, NormalizeInside
@@ -36,11 +37,11 @@ class Dead(Check):
     needs = ("dead", "saturated")
     explains = ("vanishing", "collapse", "lr_low", "lr_high")
     prescriptions = (
-        "biases that start at 0",
+        ZERO_BIASES,
         BetterActivation("LeakyReLU"),
         "wider layers",
         NormalizeInside("batch-norm", learned=True),
-        "a smaller learning rate",
+        rate(0.1, "a smaller learning rate"),
     )
 
     def examine(self, seen: Examination) -> Finding | None:

@@ -14,10 +14,12 @@ from typing import final
 
 from unvanish.core.finding import Finding, Prescription
 from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.fixes import CLIPPED, HE
 from unvanish.diagnosis.profile import backward_growth, forward_growth, growth_over_time, skips_over
 from unvanish.remedies import NormalizeInside, SkipConnection
 
 LARGE = 1000.0  # as much as usable learning rates span, 1e-4 to 1e-1: none suits both ends
+NOTABLE = 10.0  # where nothing else that was tried explains a failure
 HUGE = 1e4  # beyond that span it is the cause even where some learning rate gets along with it
 NO_TRIAL = 1e5  # batch norm of 60 layers without skips, which trains, comes to 1.2**60 = 6e4
 BEYOND = 1e6  # a step that suits the last layer moves the first by more than its size: a trial learns for a while only
@@ -32,9 +34,9 @@ class Exploding(Check):
     needs = ("backward_norm", "activation_rms")
     explains = ("lr_high", "lr_low", "non_finite", "dead", "collapse", "vanishing")
     prescriptions = (
-        "critical initial weights (He for ReLU, σ_w = 1 for tanh)",
+        HE,
         NormalizeInside("batch-norm", learned=True),
-        "gradient clipping (torch.nn.utils.clip_grad_norm_)",
+        CLIPPED,
     )
 
     def examine(self, seen: Examination) -> Finding | None:
@@ -54,7 +56,7 @@ class Exploding(Check):
             what,
             layers=worst.layers,
             prescriptions=self._for(seen),
-            certainty=0.95 if seen.learned is False and worst.factor >= HUGE else 0.8 if seen.learned is False else 0.6,
+            certainty=_certainty(seen, worst.factor),
             backward_growth=backward.factor,
             forward_growth=forward.factor,
         )
@@ -69,4 +71,14 @@ def _limit(seen: Examination) -> float:
         return BEYOND
     if seen.learned is None:
         return NO_TRIAL
+    if seen.fails_for_sure:
+        return NOTABLE
     return HUGE if seen.learns_at else LARGE
+
+
+def _certainty(seen: Examination, factor: float) -> float:
+    if factor < LARGE:
+        return 0.56
+    if seen.learned is not False:
+        return 0.6
+    return 0.95 if factor >= HUGE else 0.8

@@ -14,6 +14,7 @@ from typing import final
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination, Inputs, Standardised
+from unvanish.diagnosis.fixes import scaled
 
 LEAST, MOST = 0.03, 8.0  # RMS: pixels from 0 to 1 have 0.3 to 0.5, standardised inputs 1, pixels from 0 to 255 about 90
 
@@ -25,10 +26,7 @@ class InputScale(Check):
     kind = "input_scale"
     title = "scale of the inputs"
     explains = ("lr_high", "lr_low", "dead", "saturated", "vanishing", "collapse", "exploding", "non_finite")
-    prescriptions = (
-        "inputs of mean 0 and standard deviation 1",
-        "normalisation of the inputs inside the network (BatchNorm1d first)",
-    )
+    prescriptions = (scaled(0.0, 1.0), "normalisation of the inputs inside the network (BatchNorm1d first)")
 
     def examine(self, seen: Examination) -> Finding | None:
         if seen.inputs is None or not unusual(seen.inputs):
@@ -42,6 +40,7 @@ class InputScale(Check):
                 f"; with mean 0 and standard deviation 1 {_what_then(seen, standardised)}" if standardised.helps else ""
             ),
             certainty=0.4 if not standardised.helps else 0.6 if seen.learned else 0.95,
+            prescriptions=(scaled(seen.inputs.mean, seen.inputs.std or 1.0), *self.prescriptions[1:]),
             mean=seen.inputs.mean,
             std=seen.inputs.std,
         )

@@ -14,8 +14,11 @@ from typing import final
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.fixes import CLIPPED, WARM_UP, rate
 
 PLAINLY = 0.3  # of the rate: trials that begin with steps of neighbouring sizes are a factor of 10 apart, √0.1 = 0.32
+
+LARGE = 0.3  # ‖ΔW‖/‖W‖: three such steps replace the weights
 
 
 @final
@@ -25,22 +28,30 @@ class LearningRateHigh(Check):
     kind = "lr_high"
     title = "learning rate too high"
     explains = ("non_finite",)
-    prescriptions = ("a smaller learning rate", "warm-up", "gradient clipping (torch.nn.utils.clip_grad_norm_)")
+    prescriptions = (rate(0.1, "a smaller learning rate"), WARM_UP, CLIPPED)
 
     def examine(self, seen: Examination) -> Finding | None:
-        smaller = [rate for rate in seen.learns_at if rate < 1]
+        if seen.fails_for_sure and seen.largest_step > LARGE:
+            return self.finding(
+                f"a step changes the weights of a layer by {seen.largest_step:.2g} times their norm, and the network "
+                "learns next to nothing",
+                certainty=0.58,
+                largest_step=seen.largest_step,
+            )
+        smaller = [one for one in seen.learns_at if one < 1]
         if seen.learned is not False or not (smaller or (seen.diverged and not seen.learns_at)):
             return None
         if not smaller:
             return self.finding("the loss diverges within a few steps, though it was finite at first", certainty=0.6)
-        rate = max(smaller)
+        factor = max(smaller)
         return self.finding(
-            f"the network learns with {_of(rate)} this learning rate, and not with it"
+            f"the network learns with {_of(factor)} this learning rate, and not with it"
             + (": its loss diverges" if seen.diverged else ""),
-            certainty=0.9 if rate < PLAINLY else 0.6,
-            learns_at=rate,
+            certainty=0.9 if factor < PLAINLY else 0.6,
+            prescriptions=(rate(factor), WARM_UP, CLIPPED),
+            learns_at=factor,
         )
 
 
-def _of(rate: float) -> str:
-    return f"{rate:.2g} times" if rate < 0.5 else f"{rate:.0%} of"
+def _of(factor: float) -> str:
+    return f"{factor:.2g} times" if factor < 0.5 else f"{factor:.0%} of"

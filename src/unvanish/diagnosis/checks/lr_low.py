@@ -3,7 +3,8 @@
 What it measures: a trial of some steps as it is, in which the network does not learn, and the same with larger
 rates, at one of which it does.
 Why it is bad: the network would learn, but not within any usual number of steps.
-Limitations: a network that is only slow, because it is fine-tuned or warms up, is no finding. With plain SGD a loss
+Limitations: a network that is only slow, because it is fine-tuned or warms up, is no finding, unless it is far behind
+a simple model after a hundred steps. With plain SGD a loss
 that is multiplied by a small number is the same as a small rate.
 Prescriptions: the rate at which the trial learned; Adam, whose steps do not depend on the size of the gradient.
 References: Bengio 2012, "Practical recommendations", section 3.1.1; Smith 2017 (range test).
@@ -12,10 +13,9 @@ References: Bengio 2012, "Practical recommendations", section 3.1.1; Smith 2017 
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
-
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.fixes import rate
 from unvanish.remedies import BetterOptimizer
 
 FAR = 300.0  # times the rate: more than a schedule takes it down (Bengio 2012: rates are searched over 1e-6 to 1)
@@ -28,22 +28,24 @@ class LearningRateLow(Check):
     code = "UV009"
     kind = "lr_low"
     title = "learning rate too low"
-    prescriptions = ("a larger learning rate", BetterOptimizer("Adam", 0.001))
+    prescriptions = (rate(10.0, "a larger learning rate"), BetterOptimizer("Adam", 0.001))
 
     def examine(self, seen: Examination) -> Finding | None:
-        larger = [rate for rate in seen.learns_at if rate > 1]
-        if seen.learned is not False or not larger or any(rate < 1 for rate in seen.learns_at):
+        larger = [one for one in seen.learns_at if one > 1]
+        if seen.learned is not False or not larger or any(one < 1 for one in seen.learns_at):
             return None
-        rate = min(larger)
-        if rate <= FAR and _largest_step(seen) >= STANDSTILL:
+        factor = min(larger)
+        if factor <= FAR and seen.largest_step >= STANDSTILL and seen.skill is None:
             return None  # slow is not failing
         return self.finding(
-            f"the network learns with {rate:.3g} times this learning rate, and not with it",
-            certainty=0.9,
-            learns_at=rate,
+            f"the network learns with {factor:.3g} times this learning rate, and not with it",
+            certainty=_certainty(seen, factor),
+            prescriptions=(rate(factor), *self.prescriptions[1:]),
+            learns_at=factor,
         )
 
 
-def _largest_step(seen: Examination) -> float:
-    """‖ΔW‖/‖W‖ of the layer that moves most."""
-    return float(np.nan_to_num(seen.of("update_ratio"), nan=0.0).max(initial=0.0))
+def _certainty(seen: Examination, factor: float) -> float:
+    if seen.behind:
+        return 0.45  # it has learned something: slow, perhaps
+    return 0.9 if factor > FAR or seen.largest_step < STANDSTILL else 0.6

@@ -10,7 +10,7 @@ References: IEEE 754; `torch.autograd.detect_anomaly` finds the operation inside
 from dataclasses import dataclass
 from typing import final
 
-from unvanish.core.finding import Finding
+from unvanish.core.finding import Finding, Fix
 from unvanish.diagnosis.examination import Check, Examination
 
 
@@ -24,14 +24,18 @@ class NonFinite(Check):
     prescriptions = (
         "a small ε inside the logarithm, the root or the denominator of the named module",
         "inputs without NaN (check the data)",
-        "torch.autograd.detect_anomaly, which names the operation",
+        Fix("let PyTorch name the operation of the backward pass", "torch.autograd.set_detect_anomaly(True)"),
     )
 
     def examine(self, seen: Examination) -> Finding | None:
-        if seen.non_finite is None:
+        origin = seen.origin
+        if origin is None:
             return None
+        where = origin.place
+        if origin.operation:
+            where = f"{origin.operation} in {where}"
+        which = f", in batch {origin.batch} (the first is 0)" if origin.batch else ""
+        has = "gives a gradient with a NaN or an infinity" if origin.backward else "has a NaN or an infinity"
         return self.finding(
-            f"{seen.non_finite} has a NaN or an infinity, {seen.when}",
-            layers=(seen.non_finite,),
-            certainty=0.97,
+            f"{where} {has}, {origin.when}{which}", layers=(origin.place,), certainty=0.6 if origin.overflow else 0.97
         )

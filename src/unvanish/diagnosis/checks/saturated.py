@@ -15,6 +15,7 @@ import numpy as np
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.fixes import NARROWER
 from unvanish.remedies import BetterActivation, NormalizeInside
 
 MOST = 0.65  # P(|z| > 4.36) of a sigmoid's z from N(0, 10²)
@@ -31,7 +32,7 @@ class Saturated(Check):
     needs = ("saturated", "dead")
     explains = ("vanishing", "collapse", "exploding", "lr_low", "lr_high")
     prescriptions = (
-        "smaller first weights (σ_w = 1: std = 1/√fan_in)",
+        NARROWER,
         NormalizeInside("batch-norm", learned=True),
         BetterActivation("ReLU"),
     )

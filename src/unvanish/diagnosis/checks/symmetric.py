@@ -12,6 +12,7 @@ from typing import final
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.fixes import DRAWN_ANEW
 
 
 @final
@@ -21,7 +22,7 @@ class Symmetric(Check):
     kind = "symmetric"
     title = "symmetric units"
     explains = ("vanishing", "collapse", "dead", "lr_low", "lr_high", "exploding", "saturated")
-    prescriptions = ("random first weights (torch's own, He's or Glorot's)",)
+    prescriptions = (DRAWN_ANEW,)
 
     def examine(self, seen: Examination) -> Finding | None:
         if not seen.symmetric:

@@ -21,10 +21,12 @@ import numpy as np
 
 from unvanish.core.finding import Finding, Prescription
 from unvanish.diagnosis.examination import Check, Examination
+from unvanish.diagnosis.fixes import HE
 from unvanish.diagnosis.profile import backward_loss, dead_only_at_this_scale, left_over_time, listed, skips_over
 from unvanish.remedies import BetterActivation, NormalizeInside, SkipConnection
 
 SMALL = 0.02  # where it learns at no rate: in the 20 steps of a trial the first layer moves less than the last in one
+NOTABLE = 0.1  # where nothing else that was tried explains a failure
 TINY = 1e-3  # where a trial fails as it is: as much as usable learning rates span, 1e-4 to 1e-1
 LOST = 1e-6  # times a usual update ratio of 1e-2 it is below the rounding of float32 weights, 6e-8: no rate helps
 NO_TRIAL = 1e-4  # measured: healthy ReLU networks of ten layers come down to 3e-4
@@ -39,7 +41,7 @@ class Vanishing(Check):
     needs = ("backward_norm",)
     explains = ("collapse", "lr_low", "lr_high")
     prescriptions = (
-        "critical initial weights (He for ReLU, σ_w = 1 for tanh)",
+        HE,
         BetterActivation("ReLU"),
         NormalizeInside("batch-norm", learned=True),
     )
@@ -77,6 +79,8 @@ class Vanishing(Check):
 
 
 def _limit(seen: Examination) -> float:
+    if seen.fails_for_sure:
+        return NOTABLE
     if seen.fails_at_every_rate:
         return SMALL
     return NO_TRIAL if seen.learned is None else TINY
@@ -85,6 +89,8 @@ def _limit(seen: Examination) -> float:
 def _certainty(seen: Examination, left: float) -> float:
     if dead_only_at_this_scale(seen) or (seen.learnable is False and left > LOST):
         return 0.45  # others may wake it; or it is the data that nobody can learn from
+    if left >= SMALL:
+        return 0.55
     if seen.learned is None:
         return 0.7 if left < NO_TRIAL / 100 else 0.55
     if seen.fails_at_every_rate:

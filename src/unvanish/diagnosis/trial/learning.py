@@ -9,13 +9,18 @@ classes, and what counts as a large fall depends on the loss. Asked instead is w
 which is invariant to loss scaling, about 0 for a network that cannot tell its inputs apart, and comes with its own
 uncertainty, the spread over shuffles. A gap alone is not enough, since it is relative to the loss: the loss on the
 held-out samples has to fall as well.
+
+Two other forms, where that one has none. A loss that does not depend on which target goes with which output (of pairs,
+of an equation, of a model that compares its output with its own input) is asked whether it fell on held-out batches, by
+much more than it differs from batch to batch. Of a few samples none can be held back: the network is trained and asked
+on all of them, and has learned when shuffled targets cost a quarter more.
 """
 # B batch
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,6 +35,8 @@ SHUFFLES = 12
 LEAST = 0.02  # of the loss: chance gaps of networks that cannot learn stayed under 0.01 in `make accuracy`
 FAR = 6.0  # spreads over shuffles: by chance once in 1e8 of normal ones; networks that learn soon reach 10 and more
 PLAIN = 10 * LEAST  # more than there was by chance before the first step of any network of `make accuracy`
+FITTED = 0.25  # of the shuffled targets' loss: what a network has to gain on a few samples that it was trained on
+FALL, ERRORS = 0.05, 4.0  # of the loss, and standard errors of its fall over batches: by chance once in 30,000
 
 Quietly = Callable[[], AbstractContextManager[Any]]  # how the model is evaluated: without gradients, where it can be
 
@@ -39,26 +46,66 @@ class Gap:
     """How much better the outputs fit their own targets than others': relative, and in spreads over shuffles.
 
     loss, over_batches   the mean loss over the held-out batches, and its standard deviation from batch to batch
+    losses   of each batch, where nothing but the loss itself can be asked
+    few      asked on the samples that it was trained on
     """
 
     relative: float
     spreads: float
     loss: float = math.nan
     over_batches: float = 0.0
+    losses: tuple[float, ...] = ()
+    few: bool = False
 
     @property
     def plain(self) -> bool:
         """More than there can be by chance before the first step: a network that had learned already."""
-        return self.relative >= PLAIN and self.spreads >= FAR
+        return not self.losses and not self.few and self.relative >= PLAIN and self.spreads >= FAR
 
     def learned(self, before: "Gap") -> bool:
         """Since `before`, or by then and without having lost it."""
+        if self.losses or before.losses:
+            return self._fell(before)
+        if self.few:
+            return self.relative - before.relative >= FITTED and self.loss < before.loss
         if not (math.isfinite(self.loss) and self.relative >= LEAST and self.spreads >= FAR):
             return False
         if before.plain and self.loss <= before.loss + before.over_batches:
             return True
         # some of the gap may be there by chance before the first step, where outputs happen to cluster by class
         return self.relative - before.relative >= LEAST and self.loss < before.loss
+
+    def _fell(self, before: "Gap") -> bool:
+        falls = [one - now for one, now in zip(before.losses, self.losses, strict=False)]
+        if not falls or not all(map(math.isfinite, falls)):
+            return False
+        mean = sum(falls) / len(falls)
+        error = math.sqrt(sum((one - mean) ** 2 for one in falls) / len(falls)) / math.sqrt(max(1, len(falls) - 1))
+        return mean >= FALL * abs(before.loss) and mean > ERRORS * error and mean > 0
+
+
+@dataclass(frozen=True)
+class Question:
+    """How it is asked whether a network has learned.
+
+    quietly    how it is evaluated
+    compares   the loss depends on which target goes with which output
+    few        so few samples that it is asked on those that it was trained on
+    """
+
+    quietly: Quietly
+    compares: bool = True
+    few: bool = False
+
+    def __call__(self, model: nn.Module, batches: Sequence[Batch], loss: Loss) -> Gap:
+        if self.compares:
+            return replace(gap(model, batches, loss, self.quietly), few=self.few)
+        with self.quietly(), without_dropout(model), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # the same noise each time, so that two of them can be compared
+            losses = tuple(loss(batch.output_of(model), batch.target).item() for batch in batches)
+        mean = sum(losses) / len(losses)
+        over_batches = math.sqrt(sum((one - mean) ** 2 for one in losses) / len(losses))
+        return Gap(0.0, 0.0, mean, over_batches, losses)
 
 
 def gap(model: nn.Module, batches: Sequence[Batch], loss: Loss, quietly: Quietly) -> Gap:

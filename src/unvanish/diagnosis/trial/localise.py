@@ -7,7 +7,6 @@ from torch import nn
 
 from unvanish.core.setup import Loss
 from unvanish.diagnosis.trial.learning import Quietly
-from unvanish.measure.graph.layers import tensors_in
 from unvanish.train.batches import Batch
 
 ASKED = 64  # layers, one by one; of more, the rest is taken to be as they are
@@ -63,37 +62,3 @@ def _gradient_of(model: nn.Module, batch: Batch, loss: Loss) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         loss(batch.output_of(model), batch.target).backward()
-
-
-def first_non_finite(model: nn.Module, batch: Batch, quietly: Quietly) -> str:
-    """The first place in a forward pass where a NaN or an infinity stands."""
-    if not all(map(_finite, tensors_in(batch.input))):
-        return "the input"
-    if not all(map(_finite, tensors_in(batch.target))):
-        return "the target"
-    for name, value in model.named_parameters():
-        if not _finite(value):
-            return name
-    for name, value in model.named_buffers():  # a mask may have −∞
-        if bool(torch.isnan(value).any()):
-            return name
-    found: list[str] = []
-    hooks = [
-        module.register_forward_hook(
-            lambda _module, _args, output, name=name: (
-                found.append(name) if not all(map(_finite, tensors_in(output))) else None
-            )
-        )
-        for name, module in model.named_modules()
-    ]
-    try:
-        with quietly():
-            batch.output_of(model)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return (found[0] or type(model).__name__) if found else "the loss"
-
-
-def _finite(tensor: torch.Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())

@@ -4,15 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unvanish.core.setup import Loss
 from unvanish.core.table import Table
+from unvanish.diagnosis.trial.changes import Change
 from unvanish.diagnosis.trial.isolation import Deadline, copied
-from unvanish.diagnosis.trial.learning import LEAST, Gap, Quietly, gap
+from unvanish.diagnosis.trial.learning import FAR, LEAST, PLAIN, Gap, Question
 from unvanish.train.batches import Batch, mapped
 from unvanish.train.step import plain_steps
 
@@ -30,6 +30,8 @@ class Trial:
     before, gap   at first, and after the steps
     first    what was measured at the first steps, where that was asked for
     whole    whether all the steps that were asked for were taken, or enough of them
+    at_times  it had learned at two looks in a row
+    fits     it fits the batches that it was trained on in the end, held-out ones or not
     model    the copy that was trained
     """
 
@@ -40,6 +42,8 @@ class Trial:
     first: Table
     whole: bool
     model: nn.Module
+    at_times: bool = False
+    fits: bool = False
 
     @property
     def steps(self) -> int:
@@ -61,7 +65,15 @@ class Trial:
 
     @property
     def learned(self) -> bool:
-        return math.isfinite(self.losses[-1]) and self.gap.learned(self.before)
+        """In the end; a network that has come to fit too few samples by heart has learned before."""
+        if not math.isfinite(self.losses[-1]):
+            return False
+        return self.gap.learned(self.before) or (self.at_times and self.fits)
+
+    @property
+    def lost(self) -> bool:
+        """It had learned, and does not know it any more."""
+        return self.at_times and not self.learned
 
 
 @dataclass
@@ -71,22 +83,27 @@ class _Looks:
     model: nn.Module
     held: Sequence[Batch]
     loss: Loss
-    quietly: Quietly
+    question: Question
     steps: int
     deadline: Deadline
+    whole: bool
     losses: list[float] = field(default_factory=list)
 
+    at_times: bool = False
+
     def __post_init__(self) -> None:
-        self.before = self.seen = gap(self.model, self.held, self.loss, self.quietly)
+        self.before = self.seen = self.question(self.model, self.held, self.loss)
 
     def __call__(self, _number: int, loss: Tensor) -> bool:
         self.losses.append(loss.item())
         if not math.isfinite(self.losses[-1]):
             self.seen = Gap(0.0, 0.0)
             return True
-        if len(self.losses) % LOOKS == 0 or len(self.losses) == self.steps or self.deadline.passed:
-            last, self.seen = self.seen, gap(self.model, self.held, self.loss, self.quietly)
-            return self.deadline.passed or (self.seen.learned(self.before) and last.learned(self.before))
+        every = LOOKS if not self.whole else max(LOOKS, self.steps // 10)
+        if len(self.losses) % every == 0 or len(self.losses) == self.steps or self.deadline.passed:
+            last, self.seen = self.seen, self.question(self.model, self.held, self.loss)
+            self.at_times = self.at_times or (self.seen.learned(self.before) and last.learned(self.before))
+            return self.deadline.passed or (self.at_times and not self.whole)
         return False
 
 
@@ -99,39 +116,31 @@ def attempt(
     *,
     steps: int,
     deadline: Deadline,
-    quietly: Quietly,
+    question: Question,
     rate: float = 1.0,
     measured: bool = False,
+    whole: bool = False,
+    change: Change | None = None,
 ) -> Trial:
-    """Take up to so many steps on a copy of both; stop as soon as it has learned."""
+    """Take up to so many steps on a copy of both; stop as soon as it has learned, unless `whole`."""
     model, optimizer, copy = copied(model, optimizer, loss)
     loss = copy or loss
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * rate
-    looks = _Looks(model, held, loss, quietly, steps, deadline)
+    if change is not None:
+        change.prepare(model, optimizer)
+        batches, held = change.batches(batches), change.batches(held)
+    looks = _Looks(model, held, loss, question, steps, deadline, whole)
     way = plain_steps(model, model, loss, optimizer, lambda step: measured and step < 2)
     taken = (Batch(mapped(torch.clone, batch.input), batch.target) for batch in islice(cycle(batches), steps))
     way.run(taken, on_step=looks)
     losses = tuple(looks.losses)
     gone = not math.isfinite(losses[-1]) or losses[-1] > LOST * abs(losses[0])
-    whole = gone or (steps >= ENOUGH and (len(losses) >= ENOUGH or not deadline.passed))
+    finished = gone or (steps >= ENOUGH and (len(losses) >= ENOUGH or not deadline.passed))
     (first,) = way.take()
-    return Trial(rate, losses, looks.before, looks.seen, first, whole, model)
+    fits = whole and not gone and not looks.seen.learned(looks.before) and _fits(question(model, batches, loss))
+    return Trial(rate, losses, looks.before, looks.seen, first, finished, model, looks.at_times, fits)
 
 
-def control(
-    batches: Sequence[Batch], held: Sequence[Batch], loss: Loss, output: Any, deadline: Deadline
-) -> bool | None:
-    """Whether a linear model learns from the same batches: where it does not either, the data prove nothing.
-
-    `None` where there is no such model: inputs and outputs are not one tensor each.
-    """
-    x = batches[0].input
-    if not (isinstance(x, Tensor) and x.is_floating_point() and isinstance(output, Tensor) and output.dim() == 2):
-        return None
-    features = x[0].numel()
-    norm = nn.BatchNorm1d(features, affine=False) if len(x) > 1 else nn.Identity()
-    linear = nn.Sequential(nn.Flatten(), norm, nn.Linear(features, output.shape[1])).to(x)
-    optimizer = torch.optim.Adam(linear.parameters(), 1e-2)
-    options = {"steps": 40, "deadline": deadline, "quietly": torch.no_grad}
-    return attempt(linear, optimizer, batches, held, loss, **options).learned
+def _fits(gap: Gap) -> bool:
+    return math.isfinite(gap.loss) and (bool(gap.losses) or (gap.relative >= PLAIN and gap.spreads >= FAR))

@@ -1,0 +1,45 @@
+"""UV024 no step is taken
+
+What it measures: `watch` counts backward passes and optimizer steps; `check` reads the learning rate.
+Why it is bad: without steps, or with a rate of 0, every weight stays what it was.
+Limitations: a schedule that warms up begins with a rate of 0; that is told, and not called a fault.
+Prescriptions: optimizer.step() after loss.backward(); a rate above 0.
+References: the PyTorch documentation of torch.optim, "Taking an optimization step".
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from unvanish.core.finding import Finding, Fix
+from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
+
+LEAST = 8  # backward passes without a step: nobody accumulates that many before the first
+
+
+@final
+@dataclass(frozen=True)
+class NoStep(Check):
+    code = "UV024"
+    kind = "no_step"
+    title = "no step is taken"
+    explains = (*CONSEQUENCES, "labels", "imbalance", "regularisation", "gradients_accumulate", "data_order")
+    prescriptions = (Fix("call optimizer.step() after loss.backward()", "optimizer.step()"),)
+
+    def examine(self, seen: Examination) -> Finding | None:
+        loop, known = seen.loop, seen.parameters
+        if loop is not None and loop.backwards >= LEAST and not loop.steps:
+            return self.finding(
+                f"{loop.backwards} backward passes and no step of the optimizer that is watched: no weight has changed",
+                certainty=0.97,
+                backward_passes=loop.backwards,
+            )
+        if known is not None and known.rates and not any(known.rates):
+            warm = " A schedule sets it: check with the rate that it reaches" if known.warms_up else ""
+            return self.finding(
+                f"the learning rate is 0.{warm}" if warm else "the learning rate is 0",
+                certainty=0.4 if warm else 0.97,
+                prescriptions=(
+                    Fix("a learning rate above 0", "for group in optimizer.param_groups:\n    group['lr'] = 1e-3"),
+                ),
+            )
+        return None

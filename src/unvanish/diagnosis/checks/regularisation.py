@@ -1,0 +1,52 @@
+"""UV021 too much regularisation
+
+What it measures: a trial as it is, in which the network does not learn, and the same without dropout, or without weight
+decay, in which it does.
+Why it is bad: noise of dropout adds up over depth: at every layer of L without normalisation the signal's share of its
+own variance is (1 − p)^L, 0.03 of 16 layers with p = 0.2. Weight decay that outweighs the loss drives all weights to 0.
+Limitations: a network that learns more slowly with either is no finding.
+Prescriptions: dropout in the last layers only, or less of it; less weight decay.
+References: Srivastava et al. 2014; Hinton et al. 2012; Schoenholz et al. 2017, section 5 (dropout and depth);
+Loshchilov & Hutter 2019.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from unvanish.core.finding import Finding, Fix
+from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
+from unvanish.diagnosis.trial.changes import WITHOUT_DECAY, WITHOUT_DROPOUT
+
+NO_DROPOUT = Fix(
+    "no dropout, or less of it, in the last layers only",
+    "for module in model.modules():\n"
+    "    if isinstance(module, torch.nn.modules.dropout._DropoutNd):\n"
+    "        module.p = 0.0",
+)
+NO_DECAY = Fix(
+    "less weight decay (none, or 1e-4)",
+    "for group in optimizer.param_groups:\n    group['weight_decay'] = 0.0",
+)
+
+
+@final
+@dataclass(frozen=True)
+class Regularisation(Check):
+    code = "UV021"
+    kind = "regularisation"
+    title = "too much regularisation"
+    explains = (*CONSEQUENCES, "labels", "imbalance")
+    prescriptions = (NO_DROPOUT, NO_DECAY)
+
+    def examine(self, seen: Examination) -> Finding | None:
+        if seen.learned is not False:
+            return None
+        if seen.changes.get(WITHOUT_DROPOUT.name):
+            return self.finding(
+                "the network learns without dropout, and not with it", certainty=0.93, prescriptions=(NO_DROPOUT,)
+            )
+        if seen.changes.get(WITHOUT_DECAY.name):
+            return self.finding(
+                "the network learns without weight decay, and not with it", certainty=0.93, prescriptions=(NO_DECAY,)
+            )
+        return None

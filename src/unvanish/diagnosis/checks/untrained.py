@@ -1,0 +1,93 @@
+"""UV015 layers that nothing trains
+
+What it measures: the weights that the output depends on, from the autograd graph, against what the module registers and
+what the optimizer holds.
+Why it is bad: these layers keep their first weights for ever, in silence.
+Limitations: layers in front that the optimizer leaves out are taken to be frozen on purpose, and told without being
+called a fault; so are most weights beside a small rest that is trained (LoRA).
+Prescriptions: nn.ModuleList or nn.Parameter instead of a list or a tensor; make the optimizer after the layers.
+References: the PyTorch documentation of torch.nn.ModuleList, and of torch.optim, "Constructing it".
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+from unvanish.core.finding import Finding, Fix
+from unvanish.diagnosis.evidence.parameters import Parameters
+from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
+from unvanish.diagnosis.fixes import OPTIMIZER_ANEW
+from unvanish.diagnosis.profile import listed
+
+ADAPTED = 0.1  # of the weights: adapters and LoRA train less than that on purpose
+
+
+@final
+@dataclass(frozen=True)
+class Untrained(Check):
+    code = "UV015"
+    kind = "untrained"
+    title = "layers that nothing trains"
+    explains = (*CONSEQUENCES, "broken_graph", "labels", "imbalance", "regularisation", "eval_gap")
+    prescriptions = (Fix("give the optimizer all parameters of the model as it is now", OPTIMIZER_ANEW),)
+
+    def examine(self, seen: Examination) -> Finding | None:
+        known = seen.parameters
+        if known is None:
+            return None
+        if known.frozen:
+            return self.finding(
+                "no parameter of the model wants a gradient: everything is frozen",
+                certainty=0.97,
+                prescriptions=(Fix("let the parameters train", "model.requires_grad_(True)"),),
+            )
+        if known.unregistered:
+            return self.finding(
+                f"{listed(known.unregistered)} take part in the output, and the module does not register them: "
+                "parameters() does not give them, so no optimizer holds them",
+                layers=known.unregistered,
+                certainty=0.95,
+                prescriptions=_registered(known),
+                unregistered=len(known.unregistered),
+            )
+        if known.made_anew:
+            return self.finding(
+                "forward uses parameters that the module does not know: layers that are made in forward itself, or "
+                "kept outside of the module",
+                certainty=0.9,
+                prescriptions=("make the layers in __init__, as attributes of the module",),
+            )
+        if known.not_held:
+            return self._not_held(known)
+        return None
+
+    def _not_held(self, known: Parameters) -> Finding:
+        on_purpose = not known.stale and (known.prefix or known.share < ADAPTED)
+        stale = (
+            f"; it holds {known.stale} parameters that are not the model's: it was made before layers were replaced, "
+            "or for another model"
+            if known.stale
+            else ""
+        )
+        verb = "takes" if len(known.not_held) == 1 else "take"
+        return self.finding(
+            f"{listed(known.not_held)} {verb} part in the output, and the optimizer does not hold "
+            f"{'it' if len(known.not_held) == 1 else 'them'}{stale}",
+            layers=known.not_held,
+            certainty=0.3 if on_purpose else 0.95,
+            not_held=len(known.not_held),
+            share_held=known.share,
+        )
+
+
+def _registered(known: Parameters) -> tuple[Fix, ...]:
+    first = known.unregistered[0]
+    holder = first.split("[")[0]
+    owner, _, name = holder.rpartition(".")
+    target = f'model.get_submodule("{owner}")' if owner else "model"
+    if "[" in first:
+        kind = "ModuleDict" if "['" in first else "ModuleList"
+        how = f"{target}.{name} = torch.nn.{kind}({target}.{name})"
+    else:
+        how = f"{target}.{name} = torch.nn.Parameter({target}.{name}.detach())"
+        kind = "Parameter"
+    return (Fix(f"nn.{kind} for '{holder}', and the optimizer made after it", f"{how}\n{OPTIMIZER_ANEW}"),)
