@@ -99,6 +99,31 @@ def test_the_scale_of_the_inputs_is_given_as_code(what: str) -> None:
     assert uv.check(there["model"], batches, CE, optimizer).learned
 
 
+def test_an_equation_over_a_wide_domain_is_told_though_its_loss_falls() -> None:
+    class Equation(torch.nn.Module):
+        """u″ = 0, u(0) = 0, u(length) = 1."""
+
+        def __init__(self, length: float) -> None:
+            super().__init__()
+            self.ends = torch.tensor([[0.0], [length]])
+            self.net = torch.nn.Sequential(torch.nn.Linear(1, 20), torch.nn.Tanh(), torch.nn.Linear(20, 1))
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = x.requires_grad_()
+            (du,) = torch.autograd.grad(self.net(x).sum(), x, create_graph=True)
+            (ddu,) = torch.autograd.grad(du.sum(), x, create_graph=True)
+            return ddu, self.net(self.ends)
+
+    def loss(out: tuple[torch.Tensor, torch.Tensor], _: object) -> torch.Tensor:
+        return out[0].square().mean() + (out[1] - torch.tensor([[0.0], [1.0]])).square().mean()
+
+    for length, kind in ((50.0, "input_scale"), (1.0, None)):
+        torch.manual_seed(0)
+        batches = [(torch.rand(64, 1) * length, torch.zeros(64, 1)) for _ in range(9)]
+        found = uv.check(parts(Equation(length), batches, loss)).primary
+        assert (found.kind if found else None) == kind
+
+
 # what looks like a fault and is none
 
 

@@ -54,7 +54,9 @@ def run(*arguments: object) -> tuple[int, str, str]:
 def test_a_failing_network_is_1_and_a_healthy_one_0(file: Path) -> None:
     code, out, _ = run("check", f"{file}:failing")
     assert code == 1
-    assert "UV001 vanishing gradient (95% sure)" in out
+    assert out.startswith("Sequential is failing: vanishing gradient (95% sure).\n")
+    assert "unvanish rule UV001" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
     code, out, _ = run("check", f"{file}:healthy", "--batches", f"{file}:batches")
     assert code == 0
     assert "healthy" in out
@@ -157,7 +159,7 @@ def test_a_page_can_be_written_beside(file: Path, tmp_path: Path) -> None:
 def test_it_pipes(file: Path) -> None:
     command = f"{sys.executable} -m unvanish check {file}:failing | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.startswith("layer")
+    assert done.stdout == "Sequential is failing: vanishing gradient (95% sure).\n"
     assert "Traceback" not in done.stderr
 
 

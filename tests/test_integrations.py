@@ -17,8 +17,9 @@ NAME = "unvanish/backward_rms/0"
 
 
 @FROM_LIBRARIES
-def test_lightning(tmp_path: Path) -> None:
+def test_lightning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.loggers import CSVLogger
 
     class Module(LightningModule):
         def __init__(self) -> None:
@@ -37,7 +38,7 @@ def test_lightning(tmp_path: Path) -> None:
         max_epochs=3,
         callbacks=[callback],
         accelerator="cpu",
-        logger=False,
+        logger=CSVLogger(tmp_path, flush_logs_every_n_steps=1),
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -52,7 +53,10 @@ def test_lightning(tmp_path: Path) -> None:
     )
     assert callback.flow.table.at(0).row("update_ratio")[-1] > 0
     assert callback.diagnose().primary.kind == "vanishing"  # pyright: ignore
-    assert trainer.current_epoch == 1  # it stopped
+    assert trainer.current_epoch == 1  # it stopped, and said why
+    assert "the training ends here. Module is failing: vanishing gradient" in caplog.text
+    (kept,) = tmp_path.rglob("metrics.csv")
+    assert "unvanish/backward_rms/net.0" in kept.read_text()  # by default in the Trainer's own logger
 
 
 @FROM_LIBRARIES

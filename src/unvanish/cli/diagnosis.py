@@ -95,4 +95,4 @@ def rule(
             typer.echo(explanation(rule_named(code)))
             return
         for one in ALL:
-            typer.echo(f"{one.code}  {one.kind:<13} {one.title}")
+            typer.echo(f"{one.code}  {one.kind:<21} {one.title}")

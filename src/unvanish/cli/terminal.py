@@ -164,7 +164,7 @@ def print_record(record: Record) -> None:
     if table.steps:
         console.print()
         for line in diagnose_run(record).lines():
-            console.print(line, soft_wrap=True)
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _facts(record: Record) -> dict[str, str]:

@@ -131,6 +131,8 @@ class Diagnosis:
         yield from wrapped(self.last_word(), indent="")
         first = self.primary
         if first is not None:
+            if self.verdict is not None:
+                yield f"{first.code} {first.title} ({first.certainty:.0%} sure)"
             yield from wrapped(sentence(first.message))
             yield ""
             if first.prescriptions:

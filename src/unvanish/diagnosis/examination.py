@@ -9,13 +9,14 @@ import numpy as np
 
 from unvanish.core.finding import Finding, Kind, Prescription
 from unvanish.core.table import Array, Table
+from unvanish.diagnosis.evidence.broadcast import Shapes
 from unvanish.diagnosis.evidence.ending import Ending
 from unvanish.diagnosis.evidence.evaluation import Evaluated
+from unvanish.diagnosis.evidence.leak import Leak
 from unvanish.diagnosis.evidence.origin import Origin
 from unvanish.diagnosis.evidence.parameters import Parameters
 from unvanish.diagnosis.evidence.precision import Precision
 from unvanish.diagnosis.evidence.predictions import Predictions
-from unvanish.diagnosis.evidence.rows import Rows
 from unvanish.diagnosis.evidence.simple import Simple
 from unvanish.diagnosis.evidence.targets import Targets
 
@@ -80,7 +81,9 @@ class Examination:
     changes       other trials: what was changed, and whether it learned then
     diverged      the loss became NaN or infinite, or grew beyond all bounds, in its own training
     compared      the loss compares outputs with targets directly: no weights stand between them
+    differentiates  the model or its loss differentiates by the input
     predicts      its outputs are scores of classes, or the numbers of the targets
+    no_leak_seen  why it was not looked for outputs that depend on other samples
     invalid       targets that the loss cannot mean, in words
     cut           layers whose weights want a gradient and get none, though the loss depends on them
     unused        layers whose weights want a gradient, and on which the loss does not depend
@@ -121,10 +124,13 @@ class Examination:
     ending: Ending | None = None
     targets: Targets | None = None
     predicts: bool = False
+    differentiates: bool = False
+    no_leak_seen: str = ""
     invalid: str = ""
     compared: bool = False
     parameters: Parameters | None = None
-    rows: Rows | None = None
+    broadcast: Shapes | None = None
+    leak: Leak | None = None
     evaluated: Evaluated | None = None
     precision: Precision | None = None
     predictions: Predictions | None = None

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from unvanish.core.errors import UnvanishError
 from unvanish.core.setup import Loss
 from unvanish.core.values import counted
+from unvanish.diagnosis.evidence.broadcast import broadcast_of
 from unvanish.diagnosis.evidence.ending import Ending, ending
+from unvanish.diagnosis.evidence.leak import leak_of
 from unvanish.diagnosis.evidence.origin import Origin, finite, origin_of
 from unvanish.diagnosis.evidence.parameters import parameters_of
 from unvanish.diagnosis.evidence.parts import leaves, main_output, main_target, makers, up_to_weights
 from unvanish.diagnosis.evidence.precision import precision_of
-from unvanish.diagnosis.evidence.rows import Rows, broadcast_of, leak_of
 from unvanish.diagnosis.evidence.simple import two_valued
 from unvanish.diagnosis.evidence.targets import Targets, targets_of
 from unvanish.diagnosis.examination import Examination, Inputs
@@ -69,11 +70,14 @@ def facts(context: TrialContext) -> Facts:
             ending=context.safely("output activation", ending, value, output, batch, loss, made),
             invalid=_invalid(nodes, targets),
             compared=bool(context.safely("comparison", _compared, context, value, output, batch)),
+            differentiates=context.quietly is torch.enable_grad,
             predicts=bool(context.safely("predictions", _predicts, nodes, value, output, batch, loss)),
-            rows=context.safely("rows", _rows, model, value, output, batch, loss),
+            broadcast=context.safely("shapes of output and target", broadcast_of, value, output, batch, loss),
         )
         del output, value
     seen = replace(seen, precision=context.safely("precision", precision_of, model, context.optimizer, batch, loss))
+    leak, why = context.safely("samples that depend on each other", leak_of, model, batch) or (None, "")
+    seen = replace(seen, leak=leak, no_leak_seen=why)
     refused = context.safely("labels", _refused, context)
     if refused:
         return Facts(replace(seen, invalid=refused), whole=False)
@@ -168,12 +172,6 @@ def _compared(context: TrialContext, value: Tensor, output: Any, batch: Batch) -
     except Exception:  # a loss that needs its own graph, or takes these targets only
         return batch.target is not None
     return float(moved) != float(value.detach())
-
-
-def _rows(model: nn.Module, value: Tensor, output: Any, batch: Batch, loss: Loss) -> Rows:
-    broadcast = broadcast_of(value, output, batch, loss)
-    leak, why = leak_of(model, batch)
-    return Rows(leak, why, broadcast)
 
 
 def _refused(context: TrialContext) -> str:

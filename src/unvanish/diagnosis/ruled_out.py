@@ -7,9 +7,8 @@ def ruled_out(seen: Examination) -> tuple[str, ...]:
     found: list[str] = []
     if seen.ending is not None:
         found.append("an output activation that does not fit the loss")
-    if seen.rows is not None:
         found.append("shapes that broadcast")
-        if not seen.rows.not_examined:
+        if not seen.no_leak_seen:
             found.append("samples that depend on each other")
     if seen.parameters is not None:
         found.append("layers that nothing trains")

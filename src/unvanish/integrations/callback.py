@@ -1,5 +1,6 @@
 """What the callbacks for other people's training loops have in common."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 
@@ -18,7 +19,7 @@ class WatchCallback:
         self,
         *,
         every: int | Schedule | None = None,
-        write: Writer | Sequence[Writer] = (),
+        write: Writer | Sequence[Writer] | None = None,
         stop_if_failing: bool = False,
         stop_if_sick: bool | None = None,
     ) -> None:
@@ -34,9 +35,10 @@ class WatchCallback:
 
     def has_to_stop(self) -> bool:
         """Whether something is plainly wrong, and the training has to end then."""
-        return (
-            self.stop_if_failing
-            and self.flow is not None
-            and bool(self.flow.table.steps)
-            and self.flow.diagnose().healthy is False
-        )
+        if not self.stop_if_failing or self.flow is None or not self.flow.table.steps:
+            return False
+        found = self.flow.diagnose()
+        if found.healthy is False:
+            said = found.primary.message if found.primary else ""
+            logging.getLogger("unvanish").warning("the training ends here. %s %s", found.last_word(), said)
+        return found.healthy is False

@@ -1,6 +1,6 @@
 """`LightningWatch`: a callback for Lightning's `Trainer`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,11 +10,23 @@ from unvanish.diagnosis.watch import Watch
 from unvanish.integrations.callback import WatchCallback
 
 
+class TrainerWriter:
+    """To the loggers that the Trainer has."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        for logger in self.trainer.loggers:
+            logger.log_metrics(dict(values), step=self.trainer.global_step)
+
+
 class LightningWatch(WatchCallback, Callback):
     """Measures the `LightningModule` while it is fitted: `Trainer(callbacks=[LightningWatch()])`.
 
-    every, write     as in `unvanish.watch`
-    stop_if_failing  end the training at the end of the epoch in which something is plainly wrong
+    every            as in `unvanish.watch`
+    write            as there; by default the numbers go to the Trainer's own loggers, with `[]` nowhere
+    stop_if_failing  end the training at the end of the epoch in which something is plainly wrong, and say why
 
     It starts from the loss, so it does not matter what `training_step` calls. With several optimizers the steps of
     the first are counted. Afterwards `flow` is the `Watch` and `diagnose()` the verdict.
@@ -23,7 +35,8 @@ class LightningWatch(WatchCallback, Callback):
     _hooks: Sequence[Any] = ()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.flow = Watch(pl_module, trainer.optimizers[0], every=self.every, write=self.write)
+        write = (TrainerWriter(trainer),) if self.write is None else self.write
+        self.flow = Watch(pl_module, trainer.optimizers[0], every=self.every, write=write)
         first = trainer.optimizers[0]
         self._hooks = [
             first.register_step_pre_hook(lambda *_: self.flow.before_update() if self.flow else None),

@@ -12,7 +12,7 @@ class TransformersWatch(WatchCallback, TrainerCallback):
     """Measures the model while it is trained: `Trainer(…, callbacks=[TransformersWatch()])`.
 
     every, write     as in `unvanish.watch`
-    stop_if_failing  end the training at the end of the epoch in which something is plainly wrong
+    stop_if_failing  end the training at the end of the epoch in which something is plainly wrong, and say why
 
     Afterwards `flow` is the `Watch` and `diagnose()` the verdict.
     """
@@ -21,7 +21,7 @@ class TransformersWatch(WatchCallback, TrainerCallback):
         optimizer = kwargs["optimizer"]
         # accelerate wraps the optimizer, and steps the one inside
         inner = getattr(optimizer, "optimizer", optimizer)
-        self.flow = Watch(kwargs["model"], inner, every=self.every, write=self.write).start()
+        self.flow = Watch(kwargs["model"], inner, every=self.every, write=self.write or ()).start()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         if self.has_to_stop():

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import final
 
 from unvanish.core.finding import Finding, Fix, Prescription
-from unvanish.diagnosis.evidence.rows import Leak
+from unvanish.diagnosis.evidence.leak import Leak
 from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
 
 
@@ -29,7 +29,7 @@ class BatchLeak(Check):
     prescriptions = ("work along the axis of the features or of time, not along the batch (dim 0)",)
 
     def examine(self, seen: Examination) -> Finding | None:
-        leak = None if seen.rows is None else seen.rows.leak
+        leak = seen.leak
         if leak is None:
             return None
         where = f"from '{leak.module}' ({leak.kind}) on, " if leak.module else ""
@@ -43,8 +43,7 @@ class BatchLeak(Check):
         )
 
     def not_examined(self, seen: Examination) -> str | None:
-        why = "" if seen.rows is None else seen.rows.not_examined
-        return f"samples that depend on each other: {why}" if why else None
+        return f"samples that depend on each other: {seen.no_leak_seen}" if seen.no_leak_seen else None
 
 
 def _for(leak: Leak) -> tuple[Prescription, ...]:

@@ -4,9 +4,12 @@ What it measures: mean, standard deviation and RMS of the inputs; and whether th
 brought to mean 0 and standard deviation 1.
 Why it is bad: everything behind the first layer is scaled or shifted by it: activations saturate or die, and no
 learning rate suits the first layer and the others.
+Where the loss has derivatives by the inputs, their scale weighs its terms: what is far from the order of 1 is told,
+also where the loss falls.
 Limitations: a network that normalises its inputs itself does not mind, and is not flagged.
 Prescriptions: subtract the mean and divide by the standard deviation of the training set.
-References: LeCun et al. 1998, "Efficient BackProp", section 4.3.
+References: LeCun et al. 1998, "Efficient BackProp", section 4.3; Wang, Teng & Perdikaris 2021, "Understanding and
+Mitigating Gradient Flow Pathologies in Physics-Informed Neural Networks", section 2.
 """
 
 from dataclasses import dataclass
@@ -32,6 +35,8 @@ class InputScale(Check):
         if seen.inputs is None or not unusual(seen.inputs):
             return None
         standardised = seen.standardised or Standardised()
+        if seen.differentiates and seen.learned and not standardised.helps:
+            return self._of_an_equation(seen.inputs)
         if not standardised.helps and seen.learned is not None:
             return None
         return self.finding(
@@ -43,6 +48,17 @@ class InputScale(Check):
             prescriptions=(scaled(seen.inputs.mean, seen.inputs.std or 1.0), *self.prescriptions[1:]),
             mean=seen.inputs.mean,
             std=seen.inputs.std,
+        )
+
+    def _of_an_equation(self, inputs: Inputs) -> Finding:
+        return self.finding(
+            f"the inputs have mean {inputs.mean:.3g} and standard deviation {inputs.std:.3g}, and the loss has "
+            "derivatives by them: over a domain of size L the second is 1/L² of what it is over one of size 1, so a "
+            "loss near 0 says little about the equation",
+            certainty=0.6,
+            prescriptions=("write the equation in x/L, so that its domain is of the order of 1",),
+            mean=inputs.mean,
+            std=inputs.std,
         )
 
 

@@ -32,9 +32,9 @@ class TargetShape(Check):
     )
 
     def examine(self, seen: Examination) -> Finding | None:
-        if seen.rows is None or seen.rows.broadcast is None:
+        if seen.broadcast is None:
             return None
-        shape, made = seen.rows.broadcast
+        shape, made = seen.broadcast
         return self.finding(
             f"the loss broadcasts {shape} against the target into {made}: every output is compared with every target",
             certainty=0.97,

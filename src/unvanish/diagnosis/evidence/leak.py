@@ -1,14 +1,11 @@
-"""Which sample's output and loss depend on which other sample: by replacing one sample, or one target, at a time.
+"""Whether a sample's output depends on other samples of its batch: one is replaced at a time.
 
-Two questions. Does the output of sample k change when sample j is another? In `eval()`, in float64, with the
-statistics of the batch (means, variances, sums over samples) held where they were, so that normalisation over the batch
-is no leak. And does the gradient at output k change when target j is another, where an operation of the loss has
-combined (N,) with (N, 1) into (N, N)?
+In `eval()`, in float64, with the statistics of the batch (means, variances, sums over samples) held where they were, so
+that normalisation over the batch is no leak.
 """
 # N samples
 
 import copy
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unvanish.core.setup import Loss
-from unvanish.diagnosis.evidence.parts import main_output, up_to_weights
+from unvanish.diagnosis.evidence.parts import main_output
 from unvanish.measure.graph.layers import tensors_in
-from unvanish.measure.graph.operations import LEAF, Node, base
 from unvanish.train.batches import Batch, mapped
 
 SAMPLES = 7  # of a batch: a size that is seldom that of another axis
@@ -29,8 +24,6 @@ LEAKS_SINGLE = 1e-3  # in float32
 REDUCTIONS = ("mean", "sum", "var", "std", "var_mean", "std_mean", "amax", "amin", "linalg_vector_norm", "norm",
               "logsumexp", "max", "min", "prod")  # fmt: skip
 NORMS = ("native_batch_norm", "_native_batch_norm_legit", "_batch_norm_with_update", "cudnn_batch_norm")
-
-Shapes = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -41,21 +34,6 @@ class Leak:
     kind: str
     share: float
     most: float
-
-
-@dataclass(frozen=True)
-class Rows:
-    """leak          outputs of other samples change with one sample's input; `None`: they do not, or not examined
-    not_examined  why the leak could not be looked for
-    broadcast     the shapes that an operation of the loss has combined, output's and result's
-    """
-
-    leak: Leak | None = None
-    not_examined: str = ""
-    broadcast: Shapes | None = None
-
-
-# Does an output depend on other samples?
 
 
 def leak_of(model: nn.Module, batch: Batch) -> tuple[Leak | None, str]:
@@ -233,75 +211,3 @@ def _normalised(kept: Any, args: Any) -> Any:
     sign = torch.ones_like(slope) if weight is None else weight.sign()
     moved = given + (x - before) * (slope * sign).reshape(shape)
     return (moved, *result[1:]) if isinstance(result, tuple | list) else moved
-
-
-# Has the loss broadcast the output against the target?
-
-
-def broadcast_of(loss_value: Tensor, output: Any, batch: Batch, loss: Loss) -> Shapes | None:
-    """The shapes of the output and of what the loss made of it, where (N,) met (N, 1) and targets cross samples."""
-    size = batch.size
-    if size < 2 or loss_value.grad_fn is None:
-        return None
-    shapes = next((found for node in up_to_weights(loss_value.grad_fn) if (found := _crossed(node, size))), None)
-    return shapes if shapes is not None and _crosses(output, batch, loss) else None
-
-
-def _crossed(node: Node, size: int) -> Shapes | None:
-    """Shapes of what an operation got and gave, where it made (N, N) of (N,) or (N, 1) that nobody had unsqueezed."""
-    if base(node).startswith(("Unsqueeze", "Mm", "Bmm", "Addmm", "Cdist", "EuclideanDist", "Index", "Repeat", "Cat")):
-        return None
-    given = _shape(node)
-    if given is None or given[:2] != (size, size):
-        return None
-    for before, _ in node.next_functions:
-        shape = None if before is None or before.name() == LEAF else _shape(before)
-        if shape in ((size,), (size, 1)) and not _was_unsqueezed(before):
-            return shape, given
-    return None
-
-
-def _shape(node: Node) -> tuple[int, ...] | None:
-    try:
-        return tuple(node._input_metadata[0].shape)  # pyright: ignore[reportAttributeAccessIssue]
-    except (RuntimeError, IndexError, AttributeError):
-        return None
-
-
-def _was_unsqueezed(node: Node | None) -> bool:
-    return node is not None and base(node) in ("UnsqueezeBackward", "ExpandBackward", "SumBackward", "MeanBackward")
-
-
-def _crosses(output: Any, batch: Batch, loss: Loss) -> bool:
-    """Whether another target j changes the gradient at outputs other than j."""
-    targets = [one for one in tensors_in(batch.target) if one.dim() and len(one) == batch.size]
-    floating = [one for one in targets if one.is_floating_point()]
-    if not floating:
-        return False
-    j = batch.size // 2
-
-    def moved(one: Tensor) -> Tensor:
-        if not any(one is mine for mine in floating):
-            return one
-        anew = one.clone()
-        anew[j] = one[j] + (one.max() - one.min() + 1)
-        return anew
-
-    first, second = (_gradient(output, target, loss) for target in (batch.target, mapped(moved, batch.target)))
-    if first is None or second is None or len(first) != batch.size:
-        return False
-    others = torch.arange(batch.size) != j
-    return bool(((first - second).abs().reshape(len(first), -1).amax(1)[others] > 0).any())
-
-
-def _gradient(output: Any, target: Any, loss: Loss) -> Tensor | None:
-    """∂loss/∂output."""
-    apart = mapped(lambda one: one.detach().requires_grad_() if one.is_floating_point() else one, output)
-    shown = [one for one in tensors_in(apart) if one.requires_grad]
-    try:
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            gradients = torch.autograd.grad(loss(apart, target).sum(), shown, allow_unused=True)
-    except Exception:  # a loss that needs the model's own output
-        return None
-    return next((one for one in gradients if one is not None), None)
