@@ -1,6 +1,8 @@
 """The callbacks and the writers, each with the real library."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +149,24 @@ def test_a_missing_library_is_named_with_what_installs_it(monkeypatch: pytest.Mo
 
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+KERAS = """
+import keras, numpy as np, unvanish as uv
+layers = [keras.layers.Dense(16, activation="sigmoid", name=f"hidden{i}") for i in range(12)]
+model = keras.Sequential([keras.layers.Input((8,)), *layers, keras.layers.Dense(3, name="last")])
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile(optimizer=keras.optimizers.SGD(0.01), loss=loss)
+x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+callback = uv.KerasWatch(every=1, stop_if_failing=True)
+fitted = model.fit(x, x[:, :3].argmax(1), epochs=3, batch_size=64, verbose=0, callbacks=[callback])
+found = callback.diagnose().primary
+print(found.kind, found.layers[0], callback.flow.steps, len(fitted.epoch))
+"""
+
+
+def test_keras_on_its_torch_backend() -> None:
+    environment = {**os.environ, "KERAS_BACKEND": "torch"}
+    done = subprocess.run([sys.executable, "-c", KERAS], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.splitlines()[-1:] == ["vanishing hidden0 4 1"], done.stderr
+    assert "the training ends here. Sequential is failing" in done.stderr

@@ -23,6 +23,7 @@ _HOMES = {
     "diagnosis.examination": ("Check", "Examination"),
     "diagnosis.recorded": ("diagnose_run",),
     "diagnosis.watch": ("Watch", "Writer", "watch"),
+    "integrations.keras": ("KerasWatch",),
     "integrations.lightning": ("LightningWatch",),
     "integrations.mlflow": ("MLflowWriter",),
     "integrations.tensorboard": ("TensorBoardWriter",),
@@ -48,6 +49,7 @@ _HOMES = {
     "study.run": ("run",),
 }
 _EXTRAS = {
+    "KerasWatch": "keras",
     "LightningWatch": "lightning",
     "TransformersWatch": "transformers",
     "MLflowWriter": "mlflow",

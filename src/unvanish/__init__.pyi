@@ -29,6 +29,7 @@ from unvanish.diagnosis.recorded import diagnose_run as diagnose_run
 from unvanish.diagnosis.watch import Watch as Watch
 from unvanish.diagnosis.watch import Writer as Writer
 from unvanish.diagnosis.watch import watch as watch
+from unvanish.integrations.keras import KerasWatch as KerasWatch
 from unvanish.integrations.lightning import LightningWatch as LightningWatch
 from unvanish.integrations.mlflow import MLflowWriter as MLflowWriter
 from unvanish.integrations.tensorboard import TensorBoardWriter as TensorBoardWriter

@@ -23,6 +23,8 @@ def _words(module: nn.Module, own: str, weight: nn.Parameter) -> str:
     if isinstance(module, nn.modules.conv._ConvNd):
         size = "×".join(map(str, module.kernel_size))
         return f"{kind} {module.in_channels}→{module.out_channels}, {size}"
+    if isinstance(module, nn.ParameterDict) and weight.dim() == 2:  # Keras's
+        return f"{weight.shape[0]}→{weight.shape[1]}"
     if own == "weight" and weight.dim() == 2:
         return f"{kind} {weight.shape[1]}→{weight.shape[0]}"
     return f"{kind} {'×'.join(map(str, weight.shape))}"

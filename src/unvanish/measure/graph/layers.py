@@ -118,6 +118,9 @@ def names_of(model: nn.Module, blocks: Sequence[Block] = (), lead: int = 0) -> d
     inside: dict[int, str] = {}
     for full, parameter in model.named_parameters():
         name = re.sub(r"\.parametrizations\.(\w+)\.original\d?$", r".\1", full)
+        if "_torch_params." in name:  # Keras's: model/layer/kernel
+            names[id(parameter)] = "/".join(name.rpartition("_torch_params.")[2].split("/")[1:-1])
+            continue
         owner, _, own = name.rpartition(".")
         names[id(parameter)] = owner if own in ("weight", "bias", "weight_g", "weight_v") and owner else name
         block = next((block[0] for block in blocks for part in block if f"{full}.".startswith(f"{part}.")), None)
