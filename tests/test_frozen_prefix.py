@@ -59,19 +59,20 @@ def test_a_frozen_prefix_is_run_once_a_stage(small, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("output", "target", "right"),
+    ("output", "target", "lead", "right"),
     [
-        (torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 1, 1]), 2),
-        (torch.eye(3).expand(2, 3, 3), torch.tensor([[0, 1, 2], [0, 0, 0]]), torch.tensor([3, 1])),  # two runs
-        (torch.eye(3).expand(2, 3, 3), torch.tensor([0, 1]), None),
-        (torch.eye(3), torch.eye(3), None),
-        (torch.eye(3), torch.tensor([True, False, True]), None),
-        (torch.ones(3), torch.tensor([0, 0, 0]), None),
-        ({"logits": torch.eye(3)}, torch.tensor([0, 1, 2]), None),
+        (torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 1, 1]), 0, 2),
+        (torch.eye(3).expand(2, 3, 3), torch.tensor([[0, 1, 2], [0, 0, 0]]), 1, torch.tensor([3, 1])),  # two runs
+        (torch.eye(3).expand(2, 3, 3), torch.tensor([[0, 1, 2], [0, 0, 0]]), 0, None),  # two samples of three tokens
+        (torch.eye(3).expand(2, 3, 3), torch.tensor([0, 1]), 0, None),
+        (torch.eye(3), torch.eye(3), 0, None),
+        (torch.eye(3), torch.tensor([True, False, True]), 0, None),
+        (torch.ones(3), torch.tensor([0, 0, 0]), 0, None),
+        ({"logits": torch.eye(3)}, torch.tensor([0, 1, 2]), 0, None),
     ],
 )
-def test_correct(output, target, right):
-    found = correct(output, target)
+def test_correct(output, target, lead, right):
+    found = correct(output, target, lead)
     assert found.isnan().all() if right is None else torch.equal(found, torch.as_tensor(right))
 
 

@@ -76,7 +76,7 @@ def test_a_loader_and_an_iterator() -> None:
     with pytest.raises(uv.UnvanishError, match="can be gone through again"):
         uv.run(setup(), iter(BATCHES), epochs=2)
     with pytest.raises(uv.UnvanishError, match="pair \\(input, target\\)"):
-        uv.run(setup(), [X[0]])
+        uv.run(setup(), ["text"])
 
 
 def test_any_loss_any_optimizer() -> None:

@@ -9,7 +9,7 @@ none of them learns may still be learnable; what one of them learns certainly is
 """
 # n samples, D features, K outputs
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from unvanish.diagnosis.evidence.parts import main_target
 from unvanish.measure.graph.layers import tensors_in
-from unvanish.train.batches import Batch
+from unvanish.train.batches import LABELS, Batch
 
 MOST_FEATURES, MOST_CLASSES, RANDOM = 4096, 200, 512
 NEIGHBOURS, SHUFFLES = 5, 50
@@ -134,8 +134,10 @@ def _table(batches: Sequence[Batch]) -> tuple[Tensor, Tensor] | None:
     targets: list[Tensor] = []
     for batch in batches:
         t = main_target(batch)
-        given = (one for one in tensors_in(batch.input) if one.dim() and len(one) == batch.size)
-        x = [one.detach().cpu() for one in given if one is not t]  # of a dict alone, the target is among the inputs
+        inputs = batch.input
+        if isinstance(inputs, Mapping):  # a model with its own loss has the target among its inputs
+            inputs = {name: value for name, value in inputs.items() if name not in LABELS}
+        x = [one.detach().cpu() for one in tensors_in(inputs) if one.dim() and len(one) == batch.size]
         if not x or t is None or not t.dim() or len(t) != batch.size or t.is_complex():
             return None
         rows.append(torch.cat([_numbers(one) for one in x], 1))

@@ -149,7 +149,8 @@ class TrialContext:
             return None
         best = self.simple.skill[self.simple.best]
         skill = self.skill(trial.model) if best >= SIMPLE else None
-        return None if skill is None else skill >= BEHIND * best and trial.gap.relative >= LEAST
+        tells = bool(trial.gap.losses) or trial.gap.relative >= LEAST
+        return None if skill is None else skill >= BEHIND * best and tells
 
     def _skill(self, model: nn.Module) -> float | None:
         with self.quietly(), without_dropout(model):
