@@ -97,11 +97,12 @@ def with_other_trials(context: TrialContext, seen: Examination, own: Trial, reli
     seen = replace(seen, tried=any(trial.whole for trial in at_rates), exhausted=exhausted)
     if not helps:
         seen = _together(others, seen, changes, rates)
+    if not any(seen.changes.values()):
+        asked = (own.model, context.held, context.quietly, own.gap.loss)
+        seen = replace(seen, predictions=context.safely("predicted classes", predictions_of, *asked))
     if not helps and not any(seen.changes.values()):
         learnable = None if context.simple is None else context.simple.learned
-        asked = (own.model, context.held, context.quietly, own.gap.loss)
-        predictions = context.safely("predicted classes", predictions_of, *asked)
-        seen = replace(seen, simple=context.simple, learnable=learnable, predictions=predictions)
+        seen = replace(seen, simple=context.simple, learnable=learnable)
     if context.optimizer is None:  # plain SGD stands in, so nothing can be said about its rate
         return replace(seen, learned=True if helps else False if seen.tried else None), others.steps
     return replace(seen, learns_at=helps), others.steps

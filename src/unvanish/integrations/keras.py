@@ -1,6 +1,9 @@
 """`KerasWatch`: a callback for `keras.Model.fit`, with Keras 3 on its torch backend."""
 
+import os
 from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # no other has modules that can be watched; read when keras is imported
 
 import keras
 
@@ -16,7 +19,7 @@ class KerasWatch(WatchCallback, keras.callbacks.Callback):
     stop_if_failing  end the training at the end of the epoch in which something is plainly wrong, and say why
 
     Layers have Keras's own names. Afterwards `flow` is the `Watch` and `diagnose()` the verdict. Raises `UnvanishError`
-    where Keras runs on another backend: set KERAS_BACKEND=torch before it is imported.
+    where Keras was imported on another backend: set KERAS_BACKEND=torch before that.
     """
 
     def __init__(self, **options: Any) -> None:

@@ -18,6 +18,7 @@ from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
 
 MAJORITY = 0.9  # of the targets
 ALWAYS = 0.995  # of the predictions
+MISLED = 1.5  # times it: by then a rate is at fault that another one mends
 CONTENT = 0.9  # of the best constant's loss: a network that has learned costs less
 
 
@@ -38,7 +39,9 @@ class Imbalance(Check):
 
     def examine(self, seen: Examination) -> Finding | None:
         said = seen.predictions
-        if said is None or seen.learns_at or any(seen.changes.values()):
+        if said is None or any(seen.changes.values()):
+            return None
+        if seen.learns_at and said.loss > MISLED * said.constant:
             return None
         if said.majority < MAJORITY or said.majority >= 1 or said.share < ALWAYS:
             return None
