@@ -375,7 +375,7 @@ def _rare(share: float, out: int, weak: float) -> Callable[[bool], Parts]:
         cut = score.flatten().kthvalue(round((1 - (share if failing else 0.5)) * score.numel())).values
         y = score > cut
         batches = [(one, its.long() if out == 2 else its.float()[:, None]) for one, its in zip(x, y, strict=True)]
-        return parts(mlp(out), batches, CE if out == 2 else BCE, 1e-3 if failing else 1e-2)
+        return parts(mlp(out), batches, CE if out == 2 else BCE, 4e-3 if failing else 1e-2)
 
     return make
 
