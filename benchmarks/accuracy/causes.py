@@ -1,4 +1,4 @@
-"""Small programs, each with one fault of a kind that people bring, and the same without it: five and more a kind.
+"""Small programs, each with one fault of a kind that people bring, and the same without it: four to eleven a kind.
 
 Their data are drawn, so that they need no download. `make(failing)` gives what `unvanish.check` takes; where the loop
 is the fault, `loop` is how it goes wrong, for `unvanish.watch`.

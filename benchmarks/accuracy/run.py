@@ -209,7 +209,7 @@ This file is written by that command. Machine: {machine}; torch {torch}.
 
 """
 
-PROGRAMS = """Those of `benchmarks/accuracy/causes.py`: five and more for each kind that people bring, written for this
+PROGRAMS = """Those of `benchmarks/accuracy/causes.py`: four to eleven for each kind that people bring, written for this
 benchmark, and the same programs without the fault. They are tests, too, so every setting was chosen in their sight."""
 RANDOM = """Those of `benchmarks/accuracy/generated.py`: depth 3 to 60, nine activations, seven inits, norms, skips,
 dropout, five optimizers, rates over 2.5 decades. A label is what two trainings of 400 steps agree on (failing: both at
