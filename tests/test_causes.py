@@ -182,6 +182,21 @@ def test_a_discriminator_whose_gradients_the_generator_fills_is_no_finding() -> 
     assert other.diagnose().primary is None
 
 
+def test_layers_that_another_optimizer_trains_are_no_finding_of_a_watch() -> None:
+    model = mlp()
+    first, second = (torch.optim.Adam(model[i].parameters(), 1e-2) for i in (0, 2))
+    for trained, kind in ((True, None), (False, "untrained")):
+        with uv.watch(model, first, every=1) as flow:
+            for x, y in classes():
+                model.zero_grad()
+                CE(model(x), y).backward()
+                first.step()
+                if trained:
+                    second.step()
+        found = flow.diagnose().primary
+        assert (found.kind if found else None) == kind
+
+
 def test_a_generator_with_constant_targets_is_no_finding() -> None:
     judge, fake = mlp(1), mlp(16)
     batches = [(torch.randn(64, 16), torch.ones(64, 1)) for _ in range(9)]

@@ -84,7 +84,9 @@ def check(
             blocks=what.blocks, following=following, loader=what.batches,
         )  # fmt: skip
         try:
-            examination, spent = examine(context)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Using a target size")  # UV013 tells it
+                examination, spent = examine(context)
         except UnvanishError:
             raise
         except Exception as error:  # of the model, the loss or the optimizer: whatever users write

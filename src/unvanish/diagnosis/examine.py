@@ -209,11 +209,8 @@ def _stronger(context: TrialContext, names: dict[int, str], guard: Guard) -> Tab
     if not any(tensor.is_floating_point() for tensor in tensors_in(batch.input)):
         return None
     strong = Batch(mapped(lambda t: t * 3 if t.is_floating_point() else t, batch.input), batch.target)
-    try:
-        seen = observe([_loss_of(context.model, strong, context.loss)], How(names, guard))
-    except Exception:  # a model that takes inputs of one range only
-        return None
-    return table_of([row_of(0, [seen])])[0]
+    value = context.safely("inputs three times as strong", _loss_of, context.model, strong, context.loss)
+    return None if value is None else table_of([row_of(0, [observe([value], How(names, guard))])])[0]
 
 
 def _loss_of(model: nn.Module, batch: Batch, loss: Loss) -> Tensor:

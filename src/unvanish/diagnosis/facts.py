@@ -14,7 +14,7 @@ from unvanish.core.errors import UnvanishError
 from unvanish.core.setup import Loss
 from unvanish.core.values import counted
 from unvanish.diagnosis.evidence.broadcast import broadcast_of
-from unvanish.diagnosis.evidence.ending import Ending, ending
+from unvanish.diagnosis.evidence.ending import Ending, ending, unreachable
 from unvanish.diagnosis.evidence.leak import leak_of
 from unvanish.diagnosis.evidence.origin import Origin, finite, origin_of
 from unvanish.diagnosis.evidence.parameters import parameters_of
@@ -64,10 +64,14 @@ def facts(context: TrialContext) -> Facts:
         seen = replace(seen, parameters=parameters, no_gradient=not value.requires_grad)
         if not value.requires_grad:
             return Facts(seen, whole=False)
+        end = context.safely("output activation", ending, value, output, batch, made)
+        if end is not None and isinstance(output, Tensor):
+            share = context.safely("reach of the output", unreachable, end, output, batch, loss)
+            end = replace(end, unreachable=share)
         nodes = {base(node) for node in up_to_weights(value.grad_fn)} if value.grad_fn is not None else set()
         seen = replace(
             seen,
-            ending=context.safely("output activation", ending, value, output, batch, loss, made),
+            ending=end,
             invalid=_invalid(nodes, targets),
             compared=bool(context.safely("comparison", _compared, context, value, output, batch)),
             differentiates=context.quietly is torch.enable_grad,
@@ -104,9 +108,7 @@ def _on_the_cpu_first(output: Any, batch: Batch, loss: Loss) -> Tensor:
         there, wanted = (mapped(lambda one: one.detach().cpu(), part) for part in (output, batch.target))
         with contextlib.suppress(RuntimeError, TypeError, ValueError):  # its own weights are elsewhere
             loss(there, wanted)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Using a target size")  # what UV013 tells
-        return loss(output, batch.target)
+    return loss(output, batch.target)
 
 
 def _known(error: Exception, seen: Examination) -> Examination | None:
@@ -165,12 +167,8 @@ def _compared(context: TrialContext, value: Tensor, output: Any, batch: Batch) -
     def other(one: Tensor) -> Tensor:
         return one + 1 if one.is_floating_point() else (one == one.min()).to(one.dtype) + one.min()
 
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            moved = context.loss(apart, mapped(other, batch.target))
-    except Exception:  # a loss that needs its own graph, or takes these targets only
-        return batch.target is not None
+    with torch.no_grad():
+        moved = context.loss(apart, mapped(other, batch.target))
     return float(moved) != float(value.detach())
 
 

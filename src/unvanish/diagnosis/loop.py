@@ -53,6 +53,20 @@ class LoopCounter:
     def loop(self) -> Loop:
         return Loop(self.backwards, self.steps, self.left, self.looked)
 
+    def missing(self, title: str, follows_optimizer: bool) -> str:
+        """Which part of a training step was not seen."""
+        if not self.forwards:
+            return f"{title} was never called through model(...); its parts, or model.forward(...), are not followed"
+        if not self.calls:
+            return "the outputs led to no gradient: the model was called under torch.no_grad() only, or is frozen"
+        if not self.backwards:
+            return f"no backward pass was seen through the outputs of {title}"
+        if not self.steps:
+            whose = "of the optimizer that is watched" if follows_optimizer else "(without one, call flow.step())"
+            passes = "1 backward pass" if self.backwards == 1 else f"{self.backwards} backward passes"
+            return f"{passes} and no optimizer step {whose}"
+        return "no step that was to be measured is complete"
+
     def _backward(self) -> None:
         self.backwards += 1
         if self.steps and self.looked < LOOKED:

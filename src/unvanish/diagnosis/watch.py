@@ -11,7 +11,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -20,7 +19,6 @@ from unvanish.core.table import Table, joined
 from unvanish.core.values import counted
 from unvanish.diagnosis.described import described
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
-from unvanish.diagnosis.evidence.origin import Origin
 from unvanish.diagnosis.evidence.parameters import Parameters, parameters_of
 from unvanish.diagnosis.examination import Examination
 from unvanish.diagnosis.given import refuse_another_s
@@ -28,13 +26,13 @@ from unvanish.diagnosis.hooks import Hook, whatever_hides
 from unvanish.diagnosis.loop import LoopCounter
 from unvanish.diagnosis.trial.isolation import unwrapped
 from unvanish.diagnosis.trial.symmetry import alike
+from unvanish.diagnosis.watched import StandingStill, examination_of
 from unvanish.measure.graph.layers import tensors_in
 from unvanish.measure.graph.recorder import GraphRecorder
 from unvanish.measure.schedule import Schedule, schedule_of
 from unvanish.measure.series import Series, SeriesMapping
 
 ELEMENTS = 8192  # of an activation are looked at
-RECENT = 32  # measured steps that a diagnosis is made of
 WAITING = 256  # measured steps stay on the device at most, until somebody asks
 
 
@@ -71,6 +69,7 @@ class Watch:
         self._unfold = whatever_hides(model)
         self._counter = LoopCounter(self._inner)
         self._parameters: Parameters | None = None
+        self._still: StandingStill | None = None
         self._hooks: list[Any] = []
         self._during = ExitStack()
 
@@ -156,12 +155,15 @@ class Watch:
             self._recorder.guard.run(("the loop",), self._counter.after_forward, outputs)
         if outputs and wants:
             if self._parameters is None:
-                self._parameters = self._recorder.guard.run(
-                    ("parameters",), parameters_of, self._inner, self.optimizer, outputs, self._recorder.names
-                )
+                self._recorder.guard.run(("parameters",), self._look_at_parameters, outputs)
             self._recorder.after_forward(outputs)
             # now, because a closure may be run within the optimizer's step, and an update be made without an optimizer
             self._recorder.guard.run(("weights", "update"), self._recorder.keep_weights)
+
+    def _look_at_parameters(self, outputs: Sequence[torch.Tensor]) -> None:
+        names = self._recorder.names
+        self._parameters = parameters_of(self._inner, self.optimizer, outputs, names)
+        self._still = StandingStill((p for p in self._inner.parameters() if p.requires_grad), names)
 
     def before_update(self) -> None:
         self._recorder.guard.run(("weights", "update"), self._recorder.before_update)
@@ -212,49 +214,17 @@ class Watch:
             found = diagnose(Examination(notes=failed, loop=loop, parameters=self._parameters), title=title)
             if failed or found.primary is not None:
                 return found
-            raise UnvanishError(f"nothing was measured yet: {self._missing()}")
-        broken = [_broken(table, index) for index in range(len(table.steps))]
-        whole = [index for index, where in enumerate(broken) if where is None]
-        first = next((index for index, where in enumerate(broken) if where is not None), -1)
-        used = [index for index in whole if index >= len(broken) - RECENT] or whole[-1:]
-        used = used or list(range(len(broken)))[-RECENT:]
-        recent = replace(
-            table,
-            steps=tuple(table.steps[index] for index in used),
-            values={name: values[used] for name, values in table.values.items()},
-        )
-        examination = Examination(
-            recent.mean(table.steps[-1]),
+            raise UnvanishError(f"nothing was measured yet: {self._counter.missing(title, self.optimizer is not None)}")
+        known = self._still.of(self._parameters) if self._parameters and self._still else None
+        examination = replace(
+            examination_of(table),
             unused=self._recorder.missing,
             symmetric=alike(self._inner, self._inner, self._recorder.names) if self.steps >= 3 else (),
-            origin=self._origin(broken[first], table.steps[first]) if broken[-1] is not None else None,
-            diverged=broken[-1] is not None and bool(whole),
             notes=failed,
             loop=loop,
-            parameters=self._parameters,
+            parameters=known,
         )
         return diagnose(examination, title=title, described=described(self._inner, self._recorder.names))
-
-    def _missing(self) -> str:
-        """Which part of a training step was not seen."""
-        title, counter = type(self._inner).__name__, self._counter
-        if not counter.forwards:
-            return f"{title} was never called through model(...); its parts, or model.forward(...), are not followed"
-        if not counter.calls:
-            return "the outputs led to no gradient: the model was called under torch.no_grad() only, or is frozen"
-        if not counter.backwards:
-            return f"no backward pass was seen through the outputs of {title}"
-        if not counter.steps:
-            how = (
-                "of the optimizer that is watched" if self.optimizer is not None else "(without one, call flow.step())"
-            )
-            return (
-                f"{counter.backwards} backward pass{'es' if counter.backwards > 1 else ''} and no optimizer step {how}"
-            )
-        return "no step that was to be measured is complete"
-
-    def _origin(self, where: str | None, step: Any) -> Origin | None:
-        return None if where is None else Origin(where, when=f"first seen at step {step}")
 
     def _write(self) -> None:
         self._take()
@@ -302,18 +272,6 @@ def watch(
     (3, (0, 1, 2))
     """
     return Watch(model, optimizer, every=every, write=write)
-
-
-def _broken(table: Table, step: int) -> str | None:
-    """The first layer whose activations are not finite; else the one nearest to the loss whose gradient is not."""
-    forward = np.flatnonzero(np.isinf(table.row("activation_rms", step)))
-    if len(forward):
-        return table.layers[int(forward[0])]
-    for quantity in ("backward_norm", "weight_gradient_norm"):
-        backward = np.flatnonzero(np.isinf(table.row(quantity, step)))
-        if len(backward):
-            return table.layers[int(backward[-1])]
-    return None
 
 
 def _flat(table: Table) -> Iterator[tuple[str, float]]:

@@ -66,7 +66,7 @@ class Ending:
     unreachable: float | None = None
 
 
-def ending(loss_value: Tensor, output: Any, batch: Batch, loss: Loss, made: Mapping[Node, str]) -> Ending:
+def ending(loss_value: Tensor, output: Any, batch: Batch, made: Mapping[Node, str]) -> Ending:
     """From one pass: the loss, the output that it was made of, and which module made which node."""
     shown = main_output(output, batch.size)
     last = None if shown is None else made_by(shown)
@@ -86,7 +86,6 @@ def ending(loss_value: Tensor, output: Any, batch: Batch, loss: Loss, made: Mapp
         squashed=_squashed(nodes) if not doubled else "",
         raw=_raw(nodes),
         one_unit=any(_over_one(node) for node in nodes),
-        unreachable=_unreachable(shown, batch, loss, low, high) if shown is not None and name else None,
     )
 
 
@@ -154,22 +153,22 @@ def _over_one(node: Node) -> bool:
 
 
 @torch.no_grad()
-def _unreachable(output: Tensor, batch: Batch, loss: Loss, low: float, high: float) -> float | None:
+def unreachable(end: Ending, output: Any, batch: Batch, loss: Loss) -> float | None:
     """(L(clip t) − L(t)) / (L(t̄) − L(t)): what the best outputs within the range leave of the best constant's loss."""
-    target = main_target(batch)
-    if target is None or batch.target is not target or not target.is_floating_point():
+    shown, target = main_output(output, batch.size), main_target(batch)
+    if (
+        not end.activation
+        or shown is None
+        or target is None
+        or batch.target is not target
+        or not target.is_floating_point()
+    ):
         return None
-    if target.numel() != output.numel() or bool(torch.isnan(target).any()):
+    if target.numel() != shown.numel() or bool(torch.isnan(target).any()):
         return None
-    wanted = target.reshape(output.shape).to(output)
-    try:
-        best, mean, clipped = (
-            float(loss(one, wanted))
-            for one in (wanted, wanted.mean(0, keepdim=True).expand_as(wanted), wanted.clamp(low, high))
-        )
-        other = float(loss(output.detach(), wanted))
-    except Exception:  # a loss that takes other things than these two
-        return None
+    wanted = target.reshape(shown.shape).to(shown)
+    constant, reached = wanted.mean(0, keepdim=True).expand_as(wanted), wanted.clamp(end.low, end.high)
+    best, mean, clipped, other = (float(loss(one, wanted)) for one in (wanted, constant, reached, shown.detach()))
     if not all(map(math.isfinite, (best, mean, clipped, other))) or not best <= min(mean, clipped, other):
         return None
     return (clipped - best) / (mean - best) if mean > best else None
