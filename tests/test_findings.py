@@ -397,25 +397,25 @@ EXPECTED: dict[str, Said | None] = {
         0.9,
         (),
         {"learns_at": 0.1},
-        ("non_finite",),
+        ("non_finite", "collapse"),
         "the network learns with 0.1 times this learning rate, and not with it",
     ),
     "rate rather high": Said(
         0.6,
         (),
         {"learns_at": 0.6},
-        ("non_finite",),
+        ("non_finite", "collapse"),
         "the network learns with 60% of this learning rate, and not with it",
     ),
     "rate too high, diverges": Said(
         0.9,
         (),
         {"learns_at": 0.01},
-        ("non_finite",),
+        ("non_finite", "collapse"),
         "the network learns with 0.01 times this learning rate, and not with it: its loss diverges",
     ),
     "diverges, nothing tried": Said(
-        0.6, (), {}, ("non_finite",), "the loss diverges within a few steps, though it was finite at first"
+        0.6, (), {}, ("non_finite", "collapse"), "the loss diverges within a few steps, though it was finite at first"
     ),
     "diverges, but learns at a larger rate": None,
     "rate too low": Said(

@@ -579,7 +579,38 @@ def _(failing: bool) -> Parts:
     return parts(mlp(), classes(), CE, 0.0 if failing else 1e-2)
 
 
-# and of the older kinds: NaN of the loss
+# and of the older kinds: what becomes one in training; NaN of the loss
+
+
+@cause("collapse", "two views pulled together, nothing pushed apart")
+def _(failing: bool) -> Parts:
+    def loss(embedding: Tensor, _: Any) -> Tensor:
+        one, two = embedding.chunk(2)
+        pull = (one - two).square().mean()
+        return pull if failing else pull + functional.relu(1 - embedding.std(0)).mean()
+
+    noise = [0.5 * torch.randn(SIZE, WIDTH, generator=_generator(1)) for _ in range(BATCHES)]
+    batches = [(torch.cat([x, x + its]), None) for (x, _), its in zip(classes(), noise, strict=True)]
+    return parts(mlp(8), batches, loss)
+
+
+class Latent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encode, self.decode = mlp(8), mlp(WIDTH, into=4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_variance = self.encode(x).chunk(2, 1)
+        return self.decode(mean + (log_variance / 2).exp() * torch.randn_like(mean)), mean, log_variance
+
+
+@cause("collapse", "a latent that its decoder ignores")
+def _(failing: bool) -> Parts:
+    def loss(out: tuple[Tensor, Tensor, Tensor], x: Tensor) -> Tensor:
+        divergence = -0.5 * (1 + out[2] - out[1].square() - out[2].exp()).sum(1).mean()
+        return MSE(out[0], x) + (10.0 if failing else 1e-3) * divergence
+
+    return parts(Latent(), [(x + 1, x + 1) for x, _ in classes()], loss)
 
 
 def _rooted(eps: float) -> Any:

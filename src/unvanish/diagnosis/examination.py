@@ -10,6 +10,7 @@ import numpy as np
 from unvanish.core.finding import Finding, Kind, Prescription
 from unvanish.core.table import Array, Table
 from unvanish.diagnosis.evidence.broadcast import Shapes
+from unvanish.diagnosis.evidence.contrast import Contrast
 from unvanish.diagnosis.evidence.ending import Ending
 from unvanish.diagnosis.evidence.evaluation import Evaluated
 from unvanish.diagnosis.evidence.leak import Leak
@@ -81,6 +82,8 @@ class Examination:
     changes       other trials: what was changed, and whether it learned then
     diverged      the loss became NaN or infinite, or grew beyond all bounds, in its own training
     compared      the loss compares outputs with targets directly: no weights stand between them
+    by_loss       whether it learned is judged by the fall of the loss alone
+    contrast      what of the output tells inputs apart, before the trial and after it
     differentiates  the model or its loss differentiates by the input
     predicts      its outputs are scores of classes, or the numbers of the targets
     no_leak_seen  why it was not looked for outputs that depend on other samples
@@ -123,6 +126,8 @@ class Examination:
     origin: Origin | None = None
     ending: Ending | None = None
     targets: Targets | None = None
+    by_loss: bool = False
+    contrast: Contrast | None = None
     predicts: bool = False
     differentiates: bool = False
     no_leak_seen: str = ""

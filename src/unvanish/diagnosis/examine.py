@@ -12,6 +12,7 @@ from unvanish.core.setup import Loss
 from unvanish.core.table import Table
 from unvanish.diagnosis.checks.input_scale import unusual
 from unvanish.diagnosis.diagnosis import diagnose
+from unvanish.diagnosis.evidence.contrast import contrast_over
 from unvanish.diagnosis.evidence.evaluation import evaluated
 from unvanish.diagnosis.evidence.origin import Origin
 from unvanish.diagnosis.evidence.predictions import predictions_of
@@ -138,6 +139,10 @@ def _as_it_is(
         behind=own.learned and keeps_up is False,
         skill=None if keeps_up is None else context.skill(own.model),
         had_learned=own.had_learned,
+        by_loss=not context.compares,
+        contrast=context.safely(
+            "what tells outputs apart", contrast_over, model, own.model, context.held[0], context.loss, context.blocks
+        ),
         lost=own.lost,
         memorised=own.fits and not own.learned,
         diverged=own.diverged,

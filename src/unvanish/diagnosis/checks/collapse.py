@@ -2,12 +2,15 @@
 
 What it measures: how much of the last hidden signal tells one input from another, √mean (h − h̄)² over √mean h²,
 h̄ the mean over the batch.
+The same of the output after the trial: embeddings of a metric or contrastive loss that become one, a decoder that
+ignores its latent.
 Why it is bad: where all inputs look the same, no layer behind can tell them apart, whatever it learns.
 Limitations: a loss of contrast is a consequence where the gradient vanishes too: both come from layers that
 shrink what passes. Only a collapse within one layer is a cause of its own. A batch of samples that are alike looks
 like a collapse.
 Prescriptions: smaller biases, critical initial weights, normalisation, skip connections.
-References: Poole et al. 2016 (the ordered phase, c* = 1); Dong, Cordonnier & Loukas 2021 (attention without skips).
+References: Poole et al. 2016 (the ordered phase, c* = 1); Dong, Cordonnier & Loukas 2021 (attention without skips);
+Bardes, Ponce & LeCun 2022 (VICReg); Bowman et al. 2016 (KL annealing).
 """
 
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ import numpy as np
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
-from unvanish.diagnosis.fixes import HE, ZERO_BIASES
+from unvanish.diagnosis.fixes import HE, ZERO_BIASES, rate
 from unvanish.diagnosis.profile import contrast
 from unvanish.remedies import NormalizeInside
 
@@ -25,6 +28,12 @@ CONTRAST = 0.03  # √(1 − c): the outputs for two inputs correlate by c = 0.9
 NOTABLE = 0.3  # where nothing else that was tried explains a failure
 NO_TRIAL = 0.003  # by 0.99999
 SUDDEN = 1e-4  # in one layer: the steepest gentle one, a sigmoid with weights from N(0, 0.05²), keeps 1/7
+
+IN_TRAINING = (
+    rate(0.1, "a smaller learning rate"),
+    "negative pairs, or a term for the variance of the embeddings (VICReg), in a loss that only pulls together",
+    "a smaller weight of the divergence (KL annealing), where a decoder ignores its latent",
+)
 
 
 @final
@@ -42,6 +51,26 @@ class Collapse(Check):
     )
 
     def examine(self, seen: Examination) -> Finding | None:
+        return self._at_first(seen) or self._in_training(seen)
+
+    def _in_training(self, seen: Examination) -> Finding | None:
+        """Embeddings that become one, a latent that its decoder ignores."""
+        judged = seen.learned is False or (seen.by_loss and not seen.differentiates)
+        if not judged or seen.contrast is None or not seen.contrast.lost or any(seen.changes.values()):
+            return None
+        share = f"from {seen.contrast.before:.2g} to {seen.contrast.after:.1e}"
+        where = f"; from layer {seen.contrast.layers[0]} on nothing tells inputs apart" if seen.contrast.layers else ""
+        return self.finding(
+            f"within the steps of the trial the outputs of all inputs become one: what differs between them falls "
+            f"{share} of their size{where}",
+            layers=seen.contrast.layers,
+            certainty=0.8 if seen.contrast.after < NO_TRIAL else 0.6,
+            prescriptions=IN_TRAINING,
+            before=seen.contrast.before,
+            after=seen.contrast.after,
+        )
+
+    def _at_first(self, seen: Examination) -> Finding | None:
         contrast_L = contrast(seen.table)
         hidden = range(max(1, len(seen.table) - 1))  # what the last layer gives may be all offset
         known = [index for index in hidden if len(seen.table) and np.isfinite(contrast_L[index])]

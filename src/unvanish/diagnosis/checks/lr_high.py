@@ -27,7 +27,7 @@ class LearningRateHigh(Check):
     code = "UV008"
     kind = "lr_high"
     title = "learning rate too high"
-    explains = ("non_finite",)
+    explains = ("non_finite", "collapse")
     prescriptions = (rate(0.1, "a smaller learning rate"), WARM_UP, CLIPPED)
 
     def examine(self, seen: Examination) -> Finding | None:
