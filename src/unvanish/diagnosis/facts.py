@@ -187,7 +187,7 @@ def _refused(context: TrialContext) -> str:
 def _value(context: TrialContext, batch: Batch) -> Tensor:
     with context.quietly(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return context.loss(batch.output_of(context.model), batch.target)
+        return context.loss(batch.output_of(context.model), batch.target).detach()
 
 
 def _origin(context: TrialContext) -> Origin | None:

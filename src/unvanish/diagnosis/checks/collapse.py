@@ -90,12 +90,14 @@ class Collapse(Check):
         at = flat[0]
         before = max((contrast_L[index] for index in known if index < at), default=1.0)
         sudden = contrast_L[at] < SUDDEN * before
+        alike = seen.learned is None and at == known[0]  # the inputs themselves, perhaps
+        unproven = alike or (seen.learnable is False and not sudden)
         share = f"{last:.1e} of the signal" if last > 0 else "less of the signal than float32 resolves"
         return self.finding(
             f"from layer {seen.table.layers[at]} on, activations hardly depend on the input: {share} "
             "differs from input to input" + (", and it is lost within one layer" if sudden else ""),
             layers=[seen.table.layers[index] for index in flat],
-            certainty=0.45 if seen.learnable is False and not sudden else _certainty(seen, sudden),
+            certainty=0.45 if unproven else _certainty(seen, sudden),
             explains=("vanishing", "lr_low", "dead") if sudden else self.explains,
             contrast=last,
         )

@@ -52,7 +52,8 @@ def contrast_over(
     first, last = (_of_output(model, batch) for model in (before, after))
     if first is None or last is None:
         return None
-    found = Contrast(*(spread / rms if rms > 0 else 0.0 for spread, rms in (first, last)), last[0] / (first[0] or 1.0))
+    shares = [spread / size if size > 0 else 0.0 for spread, size in (first, last)]
+    found = Contrast(shares[0], shares[1], kept=last[0] / (first[0] or 1.0))
     return replace(found, layers=_layers(after, batch, loss, blocks)) if found.lost else found
 
 
