@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 import unvanish as uv
 from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
 from unvanish.train.process import reproducible_process
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+torch.set_warn_always(True)  # else a warning is given once a process, in whichever test comes first
 
 
 @pytest.fixture(scope="session")

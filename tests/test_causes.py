@@ -146,6 +146,29 @@ def test_normalisation_over_the_batch_is_no_leak() -> None:
         assert uv.check(parts(torch.nn.Sequential(norm, mlp()), classes(), CE)).healthy
 
 
+def test_normalisation_over_the_batch_is_no_leak_in_a_model_that_differentiates_by_its_input() -> None:
+    from unvanish.diagnosis.evidence.leak import leak_of
+    from unvanish.train.batches import Batch
+
+    class Force(torch.nn.Module):
+        def __init__(self, mixes: bool) -> None:
+            super().__init__()
+            self.mixes, self.net = mixes, torch.nn.Linear(16, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = x.requires_grad_()
+            z = self.net((x - x.mean(0)) / x.std(0)).tanh()
+            potential = torch.softmax(z, 0) if self.mixes else z
+            (force,) = torch.autograd.grad(potential.square().sum(), x, create_graph=True)
+            return force
+
+    torch.manual_seed(0)
+    batch = Batch(torch.randn(32, 16), None)
+    assert leak_of(Force(mixes=False), batch) == (None, "")
+    found, _ = leak_of(Force(mixes=True), batch)
+    assert found is not None
+
+
 def test_a_frozen_prefix_is_no_finding_and_a_frozen_head_of_no_optimizer_is() -> None:
     model = mlp()
     found = uv.check(parts(model, classes(), CE, optimizer=torch.optim.Adam(model[2].parameters(), 1e-2)))

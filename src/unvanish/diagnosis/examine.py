@@ -141,7 +141,14 @@ def _as_it_is(
         had_learned=own.had_learned,
         by_loss=not context.compares,
         contrast=context.safely(
-            "what tells outputs apart", contrast_over, model, own.model, context.held[0], context.loss, context.blocks
+            "what tells outputs apart",
+            contrast_over,
+            model,
+            own.model,
+            context.held[0],
+            context.loss,
+            context.blocks,
+            context.quietly,
         ),
         lost=own.lost,
         memorised=own.fits and not own.learned,

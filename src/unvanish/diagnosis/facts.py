@@ -1,9 +1,9 @@
 """What is known of a network, its data and its loss before any step: each fact from its own file in `evidence`."""
 
-import contextlib
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,10 +82,9 @@ def facts(context: TrialContext) -> Facts:
     seen = replace(seen, precision=context.safely("precision", precision_of, model, context.optimizer, batch, loss))
     leak, why = context.safely("samples that depend on each other", leak_of, model, batch) or (None, "")
     seen = replace(seen, leak=leak, no_leak_seen=why)
-    refused = context.safely("labels", _refused, context)
+    refused, origin = context.safely("NaN or infinity", _scanned, context) or ("", None)
     if refused:
         return Facts(replace(seen, invalid=refused), whole=False)
-    origin = context.safely("NaN or infinity", _origin, context)
     return Facts(replace(seen, origin=origin), whole=origin is None or origin.backward)
 
 
@@ -106,7 +105,7 @@ def loss_name(loss: Loss) -> str:
 def _on_the_cpu_first(output: Any, batch: Batch, loss: Loss) -> Tensor:
     if any(one.device.type == "cuda" for one in tensors_in(output)):
         there, wanted = (mapped(lambda one: one.detach().cpu(), part) for part in (output, batch.target))
-        with contextlib.suppress(RuntimeError, TypeError, ValueError):  # its own weights are elsewhere
+        with suppress(RuntimeError, TypeError, ValueError):  # its own weights are elsewhere
             loss(there, wanted)
     return loss(output, batch.target)
 
@@ -172,35 +171,37 @@ def _compared(context: TrialContext, value: Tensor, output: Any, batch: Batch) -
     return float(moved) != float(value.detach())
 
 
-def _refused(context: TrialContext) -> str:
-    """What torch says of a target that is no class, of the first batch that has one."""
+def _scanned(context: TrialContext) -> tuple[str, Origin | None]:
+    """One pass over all batches: what torch says of a target that is no class; the first NaN or infinity."""
     for number, batch in enumerate(context.batches):
         try:
-            _value(context, batch)
+            whole = all(map(finite, [*tensors_in(batch.input), *tensors_in(batch.target)])) and _is_finite(
+                context, batch
+            )
         except IndexError as error:
             if "out of bounds" in str(error):
-                return f"{str(error).strip().rstrip('.')}, in batch {number} (the first is 0)"
+                return f"{str(error).strip().rstrip('.')}, in batch {number} (the first is 0)", None
             raise
-    return ""
+        if not whole:
+            found = origin_of(context.model, batch, context.loss)
+            context.model.zero_grad()
+            if found is not None:
+                return "", replace(found, batch=number)
+    return "", None
 
 
-def _value(context: TrialContext, batch: Batch) -> Tensor:
-    with context.quietly(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+def _is_finite(context: TrialContext, batch: Batch) -> bool:
+    """Its loss; of the first batch its gradients, too, and the weights."""
+    first = batch is context.batches[0]
+    with nullcontext() if first else context.quietly(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return context.loss(batch.output_of(context.model), batch.target).detach()
-
-
-def _origin(context: TrialContext) -> Origin | None:
-    """Of the first of the batches that has one."""
-    for number, batch in enumerate(context.batches):
-        whole = all(map(finite, [*tensors_in(batch.input), *tensors_in(batch.target)]))
-        if number and whole and math.isfinite(float(_value(context, batch))):
-            continue
-        found = origin_of(context.model, batch, context.loss)
-        context.model.zero_grad()
-        if found is not None:
-            return replace(found, batch=number)
-    return None
+        value = context.loss(batch.output_of(context.model), batch.target)
+        if not math.isfinite(float(value.detach())) or not first:
+            return math.isfinite(float(value.detach()))
+        value.backward()
+    gradients = [p.grad for p in context.model.parameters() if p.grad is not None]
+    context.model.zero_grad()
+    return all(map(finite, [*gradients, *context.model.parameters()]))
 
 
 def inputs_of(batches: Sequence[Batch]) -> Inputs | None:

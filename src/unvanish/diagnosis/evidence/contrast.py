@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from unvanish.core.blocks import Block
 from unvanish.core.setup import Loss
 from unvanish.diagnosis.evidence.parts import main_output
-from unvanish.diagnosis.trial.learning import without_dropout
+from unvanish.diagnosis.trial.learning import Quietly, without_dropout
 from unvanish.measure.graph.layers import names_of
 from unvanish.measure.graph.passes import How, observe
 from unvanish.measure.graph.recorder import row_of, table_of
 from unvanish.measure.guard import Guard
-from unvanish.train.batches import Batch, mapped, shuffled
+from unvanish.train.batches import Batch, shuffled
 
 ONE = 0.1  # outputs that differ by less correlate by 0.99
 FALL = 0.2  # of what differed at first: less is left
@@ -46,10 +46,10 @@ class Contrast:
 
 
 def contrast_over(
-    before: nn.Module, after: nn.Module, batch: Batch, loss: Loss, blocks: Sequence[Block]
+    before: nn.Module, after: nn.Module, batch: Batch, loss: Loss, blocks: Sequence[Block], quietly: Quietly
 ) -> Contrast | None:
     """`None` where the output has no batch in front."""
-    first, last = (_of_output(model, batch) for model in (before, after))
+    first, last = (_of_output(model, batch, quietly) for model in (before, after))
     if first is None or last is None:
         return None
     shares = [spread / size if size > 0 else 0.0 for spread, size in (first, last)]
@@ -57,17 +57,17 @@ def contrast_over(
     return replace(found, layers=_layers(after, batch, loss, blocks)) if found.lost else found
 
 
-def _of_output(model: nn.Module, batch: Batch) -> tuple[float, float] | None:
+def _of_output(model: nn.Module, batch: Batch, quietly: Quietly) -> tuple[float, float] | None:
     """The numerator and the denominator."""
     order = torch.roll(torch.arange(batch.size), 1)
     found: list[Tensor] = []
     for one in (batch, Batch(shuffled(batch.input, order), batch.target)):
-        with torch.enable_grad(), without_dropout(model), torch.random.fork_rng(devices=[]):
+        with quietly(), without_dropout(model), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            output = main_output(mapped(torch.detach, one.output_of(model)), batch.size)
+            output = main_output(one.output_of(model), batch.size)
         if output is None or len(output) < 3 or len(output) != batch.size:
             return None
-        found.append(output.double())
+        found.append(output.detach().double())
     return float((found[0] - found[1]).square().mean().sqrt()) / 2**0.5, float(found[0].square().mean().sqrt())
 
 

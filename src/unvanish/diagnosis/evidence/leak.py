@@ -136,7 +136,7 @@ def _outputs(model: nn.Module, few: Any, statistics: "_Statistics") -> tuple[Any
                 with statistics:
                     output = batch.output_of(model)
             except RuntimeError:  # a model that differentiates by its input
-                with torch.enable_grad(), _Statistics() as statistics:
+                with torch.enable_grad(), _Statistics(statistics.kept) as statistics:
                     output = batch.output_of(model)
     finally:
         for hook in hooks:

@@ -30,7 +30,7 @@ AFFORDED = 4e10  # floating-point operations of its forward passes: some two to 
 FEW = 48  # samples: of fewer held back none prove anything, so all are trained on and asked
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrialContext:
     """A model, an optimizer over it if there is one, and the batches; of these the later ones are held out.
 
