@@ -70,7 +70,16 @@ def nested() -> uv.Setup:
     return uv.Setup.of(Nested(), torch.randn(4, 20))
 
 
-CASES = [Case(make.__name__, make) for make in (mlp, sequential, convolutional, nested)]
+def rectified() -> uv.Setup:
+    """With what single causes want taken out: dropout, and a softmax behind the output layer."""
+    layers: list[nn.Module] = []
+    for fan_in in (20, *[12] * 6):
+        layers += [nn.Linear(fan_in, 12), nn.ReLU(), nn.Dropout(0.2)]
+    net = nn.Sequential(*layers, nn.Linear(12, 2), nn.Softmax(-1))
+    return uv.Setup.of(net, torch.randn(4, 20), optimizer=uv.Optimizer("AdamW", 0.001))
+
+
+CASES = [Case(make.__name__, make) for make in (mlp, sequential, convolutional, nested, rectified)]
 
 
 def fingerprint(setup: uv.Setup) -> tuple:
@@ -78,4 +87,4 @@ def fingerprint(setup: uv.Setup) -> tuple:
     weights = [(name, value.clone().numpy().tobytes()) for name, value in setup.model.state_dict().items()]
     grads = [(name, p.requires_grad, p.grad is None) for name, p in setup.model.named_parameters()]
     return (repr(setup.model), weights, grads, setup.model.training, setup.blocks, setup.output, setup.init,
-            setup.optimizer, setup.stages, setup.example.numpy().tobytes())  # fmt: skip
+            setup.optimizer, setup.loss_fn, setup.stages, setup.example.numpy().tobytes())  # fmt: skip

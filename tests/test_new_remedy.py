@@ -50,7 +50,9 @@ def test_one_file_and_one_line(tmp_path):
     shutil.copytree(Path(uv.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "remedies" / "toy_scale.py").write_text(TOY)
     listing = package / "remedies" / "__init__.py"
-    text = listing.read_text().replace("    TrainSomeLayers,\n)", "    TrainSomeLayers,\n    toy_scale.ToyScale,\n)")
+    text = listing.read_text().replace(
+        "    GradualUnfreezing,\n)", "    GradualUnfreezing,\n    toy_scale.ToyScale,\n)"
+    )
     listing.write_text(
         text.replace("from unvanish.core.remedy", "from unvanish.remedies import toy_scale\nfrom unvanish.core.remedy")
     )

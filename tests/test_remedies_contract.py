@@ -2,6 +2,7 @@
 
 import itertools
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,11 +21,34 @@ by_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
 @by_kind
+def test_it_applies_to_some_network_and_says_of_the_others_why_not(remedy):
+    changed = 0
+    for case in CASES:
+        before = case.setup()
+        try:
+            after = remedy.apply(before)
+        except REFUSALS as refusal:
+            assert_sentence(refusal)
+        else:
+            changed += 1
+            assert fingerprint(after) != fingerprint(before)
+    assert changed, "no case is one for it"
+
+
+@by_kind
 @by_case
-def test_it_applies_to_any_network_of_seven_blocks(remedy, case):
-    before = case.setup()
-    after = remedy.apply(before)
-    assert fingerprint(after) != fingerprint(before)
+def test_what_is_built_is_finite_and_trains(remedy, case):
+    after = applied(remedy, case.setup())
+    torch.manual_seed(0)
+    model, optimizer = replace(after, example=torch.randn(64, *after.example.shape[1:])).build()
+    target = torch.arange(len(after.example)) % 2
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = after.loss_fn(model(after.example), target)
+        assert torch.isfinite(loss)
+        loss.backward()
+        optimizer.step()
+    assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 @by_kind
@@ -57,7 +81,7 @@ def test_applying_changes_a_copy_only(remedy, case):
 def test_applying_draws_no_random_numbers(remedy, case):
     setup = case.setup()
     state = torch.get_rng_state()
-    remedy.apply(setup)
+    applied(remedy, setup)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -65,14 +89,14 @@ def test_applying_draws_no_random_numbers(remedy, case):
 @by_case
 def test_the_forward_pass_keeps_its_shape(remedy, case):
     setup = case.setup()
-    after = remedy.apply(setup)
+    after = applied(remedy, setup)
     assert after.model(setup.example).shape == setup.model(setup.example).shape
 
 
 @by_kind
 @by_case
 def test_every_stage_trains_what_it_says(remedy, case):
-    setup = remedy.apply(case.setup())
+    setup = applied(remedy, case.setup())
     for stage in setup.stages:
         network = stage_network(setup, setup.model, stage)
         network(setup.example).sum().backward()
@@ -87,7 +111,7 @@ def test_json_there_and_back(remedy):
     data = remedy.dump()
     assert data["kind"] == remedy.kind
     assert Remedy.load(data) == remedy
-    recipe = uv.baseline().with_remedies(remedy)
+    recipe = uv.baseline().but(remedies=(remedy,))
     again = uv.Recipe.model_validate_json(recipe.model_dump_json())
     assert again == recipe
     assert again.digest() == recipe.digest() != uv.baseline().digest()
@@ -95,7 +119,7 @@ def test_json_there_and_back(remedy):
 
 @by_kind
 def test_applied_twice_it_refuses_in_a_sentence_or_still_runs(remedy):
-    setup = remedy.apply(CASES[0].setup())
+    setup = applied(remedy, CASES[0].setup())
     try:
         again = remedy.apply(setup)
     except REFUSALS as refusal:
@@ -105,9 +129,9 @@ def test_applied_twice_it_refuses_in_a_sentence_or_still_runs(remedy):
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.permutations(REMEDIES, 2)), ids=lambda remedy: remedy.kind)
-@by_case
+@pytest.mark.parametrize("case", [CASES[0], *(pytest.param(one, marks=pytest.mark.slow) for one in CASES[1:])], ids=str)
 def test_ordered_pairs_compose_or_say_why_not(first, second, case):
-    setup = first.apply(case.setup())
+    setup = applied(first, case.setup())
     try:
         both = second.apply(setup)
     except REFUSALS as refusal:
@@ -123,6 +147,13 @@ def test_it_says_why_it_works_and_where_it_fails(remedy):
     assert "Limitations:" in reason
     assert "\n    " in reason  # an equation
     assert str(remedy)
+
+
+def applied(remedy: Remedy, setup: uv.Setup) -> uv.Setup:
+    """With the remedy in it, or as it is where that has nothing to do there."""
+    with suppress(*REFUSALS):
+        return remedy.apply(setup)
+    return setup
 
 
 def assert_sentence(error: Exception) -> None:

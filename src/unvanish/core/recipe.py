@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
@@ -97,14 +97,17 @@ class Recipe(BaseModel):
         """
         return self.model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
 
-    def setup(self) -> Setup:
+    def setup(self, inputs: Tensor | None = None) -> Setup:
         """The training that this recipe stands for, its weights drawn as they will be when it starts.
+
+        inputs   a batch, [samples, features], for initial weights that depend on the data
 
         The random state of the process is left as it is.
         """
+        setup = self.uninitialised()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return self.uninitialised().initialised()
+            return (setup if inputs is None else replace(setup, example=inputs)).initialised()
 
     def uninitialised(self) -> Setup:
         """The setup before its weights are drawn: what the engine starts from. Draws no random numbers."""

@@ -48,7 +48,7 @@ class Setup:
     model      any `nn.Module`
     blocks     its hidden blocks, input side first, each one or more dotted module names
     output     the dotted name of the layer behind the last block
-    example    an input batch, for looking at shapes
+    example    an input batch: for looking at shapes, and for initial weights that depend on the data
     init       how the weights are drawn by `build()`, that is, when training begins; `None` leaves the model's own
     optimizer  makes an optimizer over the parameters that it is given
     loss_fn    takes (output, target)
@@ -131,7 +131,7 @@ class Setup:
         """A new model with its weights drawn, as `init` says, from torch's global random stream."""
         model = copy.deepcopy(self.model)
         if self.init is not None:
-            self.init.draw(model, self.blocks)
+            self.init.draw(model, self.blocks, self.output, self.example)
         return model
 
     def build(self) -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from functools import wraps
 from importlib import import_module
+from inspect import isabstract
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from pydantic import AfterValidator, ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
@@ -125,7 +126,7 @@ class Registered(ABC):
         if isinstance(value, cls):
             return value
         import_module(cls.home)
-        members = {member.kind: member for member in cls.members()}
+        members = {member.kind: member for member in cls.members() if not isabstract(member)}
         if not isinstance(value, dict) or "kind" not in value:
             raise RecipeError(f"{value!r} is no {cls.__name__.lower()}: it has no 'kind' ({', '.join(members)})")
         kind, fields = value["kind"], {key: item for key, item in value.items() if key != "kind"}

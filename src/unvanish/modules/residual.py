@@ -8,11 +8,13 @@ threads, checkpointed as a whole and copied.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
-from unvanish.core.blocks import Block
+from unvanish.core.blocks import Block, quiet_forward
 from unvanish.modules.replace import replaced
 from unvanish.modules.wiring import Add, Put, Then, Wire
 
@@ -45,6 +47,62 @@ class Residual(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{start or 'input'} → {end}" for start, end in self.paths)
+
+
+@final
+class Gate(nn.Module):
+    """Its input times one learned number, 0 at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.share * x
+
+
+def with_gates(model: nn.Module, blocks: Sequence[Block]) -> nn.Module:
+    """A copy in which a gate stands behind each of these blocks; its output is 0 at first."""
+    return replaced(model, {block[-1]: lambda last: nn.Sequential(last, Gate()) for block in blocks})
+
+
+def around_each(
+    model: nn.Module, blocks: Sequence[Block], shapes: Sequence[tuple[int, ...]], example: Tensor
+) -> list[tuple[int, int]]:
+    """The pairs (a, b) of blocks that run one on the output of the other, of equal shape, without a skip as yet.
+
+    shapes   of the blocks' outputs
+    example  Blocks that are given the same tensor, as the projections of an attention are, stand side by side.
+    """
+    model = replaced(model, {})
+    given: dict[str, Tensor] = {}
+    for block in blocks:
+        module = model.get_submodule(block[0])
+        module.register_forward_pre_hook(partial(_note, given, block[0]))
+    quiet_forward(model, example)
+    return [
+        (k, k + 1)
+        for k in range(len(blocks) - 1)
+        if shapes[k] == shapes[k + 1]
+        and given.get(blocks[k][0]) is not given.get(blocks[k + 1][0])
+        and not _has_skip(model, blocks[k + 1][-1])
+    ]
+
+
+def _note(given: dict[str, Tensor], name: str, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+    given[name] = args[0]
+
+
+def _has_skip(model: nn.Module, name: str) -> bool:
+    """Whether a path ends behind a module, or behind one that ends with it."""
+    parts = name.split(".")
+    for depth in range(len(parts), 0, -1):
+        parent, child = model.get_submodule(".".join(parts[: depth - 1])), parts[depth - 1]
+        if isinstance(parent, Residual) and any(end == child for _, end in parent.paths):
+            return True
+        if isinstance(parent, Then) or isinstance(parent.get_submodule(child), Then):
+            return True
+    return False
 
 
 def with_paths(

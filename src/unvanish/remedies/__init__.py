@@ -3,11 +3,32 @@
 from unvanish.core.remedy import Remedy
 from unvanish.remedies.better_activation import BetterActivation
 from unvanish.remedies.better_optimizer import BetterOptimizer
+from unvanish.remedies.centred_critical_init import CentredCriticalInit
+from unvanish.remedies.class_weights import ClassWeights
+from unvanish.remedies.critical_init import CriticalInit
+from unvanish.remedies.gradient_clipping import GradientClipping
+from unvanish.remedies.gradual_unfreezing import GradualUnfreezing
+from unvanish.remedies.he_init import HeInit
+from unvanish.remedies.input_standardisation import InputStandardisation
+from unvanish.remedies.larger_epsilon import LargerEpsilon
+from unvanish.remedies.learning_rate import LearningRate
+from unvanish.remedies.lsuv_init import LSUVInit
 from unvanish.remedies.normalize_inside import NormalizeInside
+from unvanish.remedies.orthogonal_init import OrthogonalInit
+from unvanish.remedies.rezero import ReZero
 from unvanish.remedies.skip_connection import SkipConnection
+from unvanish.remedies.skip_every_block import SkipEveryBlock
+from unvanish.remedies.target_standardisation import TargetStandardisation
 from unvanish.remedies.train_some_layers import TrainSomeLayers
+from unvanish.remedies.warm_up import WarmUp
 from unvanish.remedies.weight_increasing import WeightIncreasing
+from unvanish.remedies.weight_norm import WeightNorm
+from unvanish.remedies.without_decay import WithoutDecay
+from unvanish.remedies.without_dropout import WithoutDropout
+from unvanish.remedies.without_output_activation import WithoutOutputActivation
+from unvanish.remedies.xavier_init import XavierInit
 
+# first the six of the study, then more initial weights, architecture, steps, and what single causes want
 ALL: tuple[type[Remedy], ...] = (
     WeightIncreasing,
     BetterActivation,
@@ -15,4 +36,24 @@ ALL: tuple[type[Remedy], ...] = (
     NormalizeInside,
     SkipConnection,
     TrainSomeLayers,
+    CentredCriticalInit,
+    CriticalInit,
+    HeInit,
+    XavierInit,
+    OrthogonalInit,
+    LSUVInit,
+    WeightNorm,
+    SkipEveryBlock,
+    ReZero,
+    LearningRate,
+    WarmUp,
+    GradientClipping,
+    LargerEpsilon,
+    WithoutDecay,
+    WithoutDropout,
+    WithoutOutputActivation,
+    InputStandardisation,
+    TargetStandardisation,
+    ClassWeights,
+    GradualUnfreezing,
 )

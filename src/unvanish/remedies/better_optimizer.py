@@ -18,7 +18,7 @@ from pydantic import Field
 
 from unvanish.core.errors import NothingToDo
 from unvanish.core.optimizer import Optimizer
-from unvanish.core.remedy import Remedy
+from unvanish.core.remedy import PreparedOptimizer, Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.values import Options, validated
 
@@ -39,9 +39,11 @@ class BetterOptimizer(Remedy):
 
     def apply(self, setup: Setup) -> Setup:
         optimizer = Optimizer(self.name, self.lr, self.options)
-        if setup.optimizer == optimizer:
+        given = setup.optimizer
+        if optimizer in (given, getattr(given, "factory", None)):
             raise NothingToDo(f"the optimizer is {self} already")
-        return replace(setup, optimizer=optimizer)
+        kept = replace(given, factory=optimizer) if isinstance(given, PreparedOptimizer) else optimizer
+        return replace(setup, optimizer=kept)
 
     def __str__(self) -> str:
         return f"{self.name}, {Optimizer(self.name, self.lr, self.options)}"

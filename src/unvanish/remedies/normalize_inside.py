@@ -2,16 +2,18 @@
 
     z ← (z − E[z]) / √(Var[z] + ε)
 
-Whatever the layer before did to the scale, the activation works around its steepest point, and the
-backward signal is divided by the same std that shrank the forward one (Ioffe & Szegedy 2015,
-algorithm 1). `batch-norm` takes the moments of each unit over the batch; `standardize` takes one mean
-and one std over the whole batch × features tensor.
+Whatever the layer before did to the scale, the activation works around its steepest point, and the backward signal
+is divided by the same std that shrank the forward one (Ioffe & Szegedy 2015, algorithm 1). `batch-norm` takes the
+moments of each unit over the batch; `standardize` takes one mean and one std over the whole batch × features tensor;
+`layer-norm` those of each sample over its units (Ba, Kiros & Hinton 2016, eq. 4), and `rms-norm` the root mean
+square of each sample alone (Zhang & Sennrich 2019, eq. 4), so that neither looks at other samples.
 
-Limitations: `standardize` does little where the units differ but the inputs do not: the spread
-between units stays, the difference between inputs goes on vanishing, so the network learns nothing for
-some fifty epochs (method 4b). Batch norm without skips makes the gradient explode in deep nets, by
-about 1.2 a layer (Yang et al. 2019); and with the batch's own statistics at evaluation, as published, a
-prediction depends on the other images of its batch.
+Limitations: `standardize` does little where the units differ but the inputs do not: the spread between units stays,
+the difference between inputs goes on vanishing, so the network learns nothing for some fifty epochs (method 4b).
+Batch norm without skips makes the gradient explode in deep nets, by about 1.2 a layer (Yang et al. 2019); and with
+the batch's own statistics at evaluation, as published, a prediction depends on the other images of its batch. Layer
+norm and RMS norm keep the size of each sample's signal and not the difference between samples: behind saturating
+activations that vanishes all the same, only more slowly.
 """
 
 from dataclasses import replace
@@ -69,12 +71,26 @@ class _Standardized(torch.autograd.Function):
 
 # by the number of dimensions of one sample: features, channels × length, channels × height × width, …
 BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
+SAMPLE_NORMS = {"layer-norm": "LayerNorm", "rms-norm": "RMSNorm"}
+
+
+def _of_each_sample(how: str, layer: nn.Module, shape: tuple[int, ...], learned: bool) -> nn.Module:
+    """Over the units; of a convolution over channels and places together, as one group."""
+    if isinstance(layer, nn.Linear):
+        kind = nn.LayerNorm if how == "layer-norm" else nn.RMSNorm
+        return kind(shape[-1], elementwise_affine=learned)
+    if how == "rms-norm":
+        raise RecipeError("RMS norm is for Linear layers; behind a convolution use layer-norm or batch-norm")
+    return nn.GroupNorm(1, shape[0], affine=learned)
 
 
 @final
 @validated
 class NormalizeInside(Remedy):
     """Normalise between each hidden weight layer and what follows it.
+
+    how      batch-norm, standardize (the whole tensor), layer-norm or rms-norm
+    learned  scale and shift are; layer norm and RMS norm, which have no published form here, follow it as well
 
     As published, batch norm has no learned scale and shift and uses the batch's own statistics at
     evaluation too. `learned=True` is batch norm as it is meant: both learned, running statistics at
@@ -83,7 +99,7 @@ class NormalizeInside(Remedy):
 
     kind: ClassVar[str] = "normalize-inside"
 
-    how: Literal["batch-norm", "standardize"] = "batch-norm"
+    how: Literal["batch-norm", "standardize", "layer-norm", "rms-norm"] = "batch-norm"
     learned: bool = False
 
     def __post_init__(self) -> None:
@@ -110,11 +126,14 @@ class NormalizeInside(Remedy):
     def _norm(self, layer: nn.Module, shape: tuple[int, ...]) -> nn.Module:
         if self.how == "standardize":
             return Standardize()
+        if self.how in SAMPLE_NORMS:
+            return _of_each_sample(self.how, layer, shape, self.learned)
         if isinstance(layer, nn.Linear) and len(shape) > 1:
-            raise RecipeError("batch norm after a Linear over sequences would mix positions; use a layer norm there")
+            raise RecipeError("batch norm after a Linear over sequences would mix positions; use layer-norm there")
         return BATCH_NORMS[len(shape)](next(iter(shape)), affine=self.learned, track_running_stats=self.learned)
 
     def __str__(self) -> str:
         if self.how == "standardize":
             return "(x − mean)/std over the whole batch before each activation"
-        return f"BatchNorm before each activation, {'learned' if self.learned else 'nothing learned'}"
+        name = SAMPLE_NORMS.get(self.how, "BatchNorm")
+        return f"{name} before each activation, {'learned' if self.learned else 'nothing learned'}"

@@ -34,9 +34,9 @@ class WeightIncreasing(Remedy):
 
     def apply(self, setup: Setup) -> Setup:
         init = setup.init or Init(std=None)
-        if init.std == self.std:
+        if init.std == self.std and init.policy is None:
             raise NothingToDo(f"the weights are drawn from N(0, {self.std:g}²) already")
-        return replace(setup, init=replace(init, std=self.std))
+        return replace(setup, init=replace(init, std=self.std, policy=None, anew=True))
 
     def __str__(self) -> str:
         return f"weights from N(0, {self.std:g}²)"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ from unvanish.core.optimizer import OPTIMIZERS, Optimizer
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import pack
 from unvanish.core.table import Table
-from unvanish.data.fashion_mnist import FashionMNIST
+from unvanish.data.fashion_mnist import FashionMNIST, scaled
 from unvanish.measure.schedule import every
 from unvanish.models import ALL as NETWORKS
 from unvanish.remedies import ALL as REMEDIES
@@ -32,6 +33,7 @@ from unvanish.train.taken import OnStep
 
 __all__ = ["NETWORKS", "REMEDIES", "chunks", "header", "training"]  # a recipe can name any of these
 
+EXAMPLE = 512  # training images, for initial weights that depend on the data
 SAVE_WITHIN_S = 5.0  # no more work than this, or than one epoch, is ever at risk
 SAVING_SHARE = 20  # but saving, which takes long for a large ensemble, takes no more than a 20th of the time
 MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118; the native step measures every one for less than 8 %
@@ -41,9 +43,9 @@ MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118; the native step
 def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None]:
     """The layers of a recipe of any seed, why the native step does not cover it, and the shape of its ensemble."""
     setup = recipe.uninitialised()
-    optimizer = setup.optimizer
-    assert isinstance(optimizer, Optimizer)  # of a recipe
-    plain = uncovered(leaf_sequence(setup.model), OPTIMIZERS[optimizer.name], optimizer.options, setup.loss_fn)
+    optimizer, plain = setup.optimizer, "its optimizer is changed by a remedy"
+    if isinstance(optimizer, Optimizer):
+        plain = uncovered(leaf_sequence(setup.model), OPTIMIZERS[optimizer.name], optimizer.options, setup.loss_fn)
     return setup.layers, plain, shape_of(setup)
 
 
@@ -93,9 +95,10 @@ def training_together(
 ) -> Iterator[tuple[int, Epoch | Chunk]]:
     """The same of recipes of one `shape_of_recipe`, trained as one ensemble: each item with its recipe's number."""
     first = recipes[0]
+    inputs = scaled(data.train.first(EXAMPLE).pixels_ND)
     runs = [
         Run(
-            recipe.uninitialised(),
+            replace(recipe.uninitialised(), example=inputs),
             recipe.epochs,
             recipe.seed,
             Checkpoint.unpack(checkpoint) if checkpoint else None,

@@ -1,0 +1,339 @@
+"""What the remedies beyond the published six do, by measurement."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import unvanish as uv
+from test_remedies import flow_at_init
+from unvanish.core.activations import make_activation
+from unvanish.core.remedy import PreparedOptimizer
+from unvanish.data.fashion_mnist import scaled
+from unvanish.modules.residual import Gate
+from unvanish.study.training import training
+from unvanish.theory import activation
+from unvanish.theory.gaussian import moments
+
+
+def deep(name: str, depth: int = 20, width: int = 64, inputs: int = 64) -> uv.Setup:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for fan_in in (inputs, *[width] * (depth - 1)):
+        layers += [nn.Linear(fan_in, width), make_activation(name)]
+    x = torch.randn(256, inputs, generator=torch.Generator().manual_seed(1)) * 0.3 + 0.5
+    return uv.Setup.of(nn.Sequential(*layers, nn.Linear(width, 10)), x)
+
+
+def number(value: torch.Tensor) -> float:
+    return value.item()
+
+
+def passed(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """The pre-activations of a sequence, in order, and what its output's gradient is by each."""
+    z = []
+    for module in model.children():
+        x = module(x)
+        if isinstance(module, nn.Linear):
+            x.retain_grad()
+            z.append(x)
+    (x * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
+    return z
+
+
+def factor(values: list[torch.Tensor]) -> float:
+    """Of the first of the values to the last, each layer."""
+    first, last = (value.square().mean().sqrt() for value in (values[0], values[-1]))
+    return number((first / last) ** (1 / (len(values) - 1)))
+
+
+# Initial weights
+
+
+@pytest.mark.parametrize("name", ["Sigmoid", "Tanh", "Softplus", "GELU", "ELU"])
+def test_centred_critical_weights_keep_the_gradient_and_what_differs(name):
+    setup = deep(name)
+    z = passed(uv.CentredCriticalInit().apply(setup).build()[0], setup.example)[:-1]
+    one_sided = name in ("Softplus", "GELU")  # their slope goes with the sign of z, which theory leaves out
+    assert factor([one.grad for one in z]) == pytest.approx(1.0, abs=0.1 if one_sided else 0.05)
+    assert all(abs(number(one.mean())) < 1e-4 for one in z)  # nothing is shared
+    usual = passed(deep(name).model, setup.example)[:-1]
+    assert factor([one.grad for one in usual]) < 0.8  # as it comes: it vanishes
+
+
+def test_centred_critical_weights_of_a_given_gain():
+    setup = deep("Sigmoid", inputs=64)
+    model = uv.CentredCriticalInit(5.0).apply(setup).build()[0]
+    w = model[2].weight
+    torch.testing.assert_close(w @ w.T, 25 * torch.eye(64), atol=1e-4, rtol=0)
+    torch.testing.assert_close(model[2].bias, -0.5 * w.sum(1), atol=0.15, rtol=0.1)  # b = −½ W·1
+    assert number(model[-1].bias.abs().max()) == 0
+
+
+def test_centred_critical_weights_of_convolutions_and_groups():
+    net = nn.Sequential(
+        nn.Conv2d(4, 8, 3), nn.Sigmoid(), nn.Conv2d(8, 8, 3, groups=4), nn.Sigmoid(), nn.Flatten(), nn.Linear(32, 3)
+    )
+    x = torch.rand(64, 4, 6, 6)
+    model = uv.CentredCriticalInit().apply(uv.Setup.of(net, x)).build()[0]
+    first, second = model[:1](x), model[:3](x)
+    assert number(first.mean((0, 2, 3)).abs().max()) < 0.1  # but for the border, which has fewer neighbours
+    assert abs(number(second.mean())) < 0.1 * number(second.std())
+
+
+def test_example_that_is_all_the_same_is_refused():
+    setup = replace(deep("Sigmoid"), example=torch.zeros(8, 64))
+    for remedy in (uv.CentredCriticalInit(), uv.CriticalInit(), uv.LSUVInit()):
+        with pytest.raises(uv.RecipeError, match="inputs are all the same"):
+            remedy.apply(setup).build()
+
+
+@pytest.mark.parametrize("name", ["ReLU", "LeakyReLU", "Tanh", "GELU", "SELU"])
+def test_critical_weights_keep_the_gradient(name):
+    setup = deep(name, depth=12, width=256)
+    z = passed(uv.CriticalInit().apply(setup).build()[0], setup.example)[:-1]
+    assert factor([one.grad for one in z]) == pytest.approx(1.0, abs=0.06)
+
+
+def test_critical_weights_of_relu_are_he_s():
+    for remedy in (uv.CriticalInit(), uv.HeInit()):
+        model = remedy.apply(deep("ReLU", width=256, inputs=256)).build()[0]
+        assert number(model[4].weight.std()) == pytest.approx((2 / 256) ** 0.5, rel=0.02)
+        assert number(model[4].bias.abs().max()) == 0
+    with pytest.raises(uv.NothingToDo, match="ReLU and its kind"):
+        uv.HeInit().apply(deep("Tanh"))
+    leaky = deep("LeakyReLU", width=256, inputs=256)
+    std = number(uv.HeInit().apply(leaky).build()[0][4].weight.std())
+    assert std == pytest.approx((1 / 256 / moments(activation("LeakyReLU"), 1.0)[2]) ** 0.5, rel=0.02)
+
+
+def test_limitation_xavier_lets_the_gradient_of_a_sigmoid_shrink_by_4():
+    setup = deep("Sigmoid", width=256)
+    z = passed(uv.XavierInit().apply(setup).build()[0], setup.example)[:-1]
+    assert factor([one.grad for one in z]) == pytest.approx(0.25, rel=0.1)
+    w = uv.XavierInit(2.0).apply(setup).build()[0][0].weight
+    assert number(w.std()) == pytest.approx(2 * (2 / (64 + 256)) ** 0.5, rel=0.03)
+
+
+def test_orthogonal_weights():
+    w = uv.OrthogonalInit(2.0).apply(deep("Tanh")).build()[0][2].weight
+    torch.testing.assert_close(w @ w.T, 4 * torch.eye(64), atol=1e-4, rtol=0)
+
+
+def test_lsuv_gives_every_output_variance_1():
+    setup = deep("Tanh")
+    z = passed(uv.LSUVInit().apply(setup).build()[0], setup.example)
+    assert [number(one.std()) for one in z] == pytest.approx([1.0] * len(z), rel=0.02)
+
+
+def test_weights_that_a_policy_does_not_draw_are_kept_in_a_model_of_one_s_own():
+    class WithEmbedding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.token = nn.Parameter(torch.full((16,), 7.0))
+            self.norm = nn.BatchNorm1d(16)
+            self.body = nn.Sequential(nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3))
+
+        def forward(self, x):
+            return self.body(self.norm(x) + self.token)
+
+    net, x = WithEmbedding(), torch.randn(32, 16)
+    model, _ = uv.LSUVInit().apply(uv.Setup.of(net, x)).build()
+    assert number(model.token[0]) == 7.0
+    assert number(model.norm.running_mean.abs().max()) == 0  # the pass that draws moves no statistics
+    assert net.body[0].weight.data_ptr() != model.body[0].weight.data_ptr()
+
+
+def test_a_recipe_draws_them_by_its_training_images(data):
+    recipe = uv.baseline(samples=2048, epochs=1, seed=3).with_remedies(uv.CentredCriticalInit())
+    with pytest.raises(uv.RecipeError, match=r"recipe.setup\(x\)"):
+        recipe.setup()
+    record = uv.run(recipe)
+    backward = record.series["backward_rms"].values[0][:7]
+    assert backward[0] / backward[-1] > 0.5
+    vanished = flow_at_init(uv.baseline(), data)["backward_rms"][:7]
+    assert vanished[0] / vanished[-1] < 1e-4
+    x = scaled(data.train.pixels_ND[:512])
+    assert torch.equal(recipe.setup(x).model[0][0].weight, recipe.setup(x).model[0][0].weight)
+
+
+def test_the_last_of_several_ways_to_draw_weights_holds():
+    setup = deep("ReLU", width=256, inputs=256)
+    he, large = uv.HeInit(), uv.WeightIncreasing(1.0)
+    assert number(large.apply(he.apply(setup)).build()[0][2].weight.std()) == pytest.approx(1.0, rel=0.05)
+    assert number(he.apply(large.apply(setup)).build()[0][2].weight.std()) == pytest.approx(0.088, rel=0.05)
+    with pytest.raises(uv.NothingToDo, match="drawn so already"):
+        he.apply(he.apply(setup))
+
+
+# Architecture
+
+
+def test_a_skip_around_every_block_adds_its_input():
+    setup = deep("Tanh", depth=4)
+    model = uv.SkipEveryBlock().apply(setup).model
+    h = x = setup.example
+    for k in range(4):
+        h = (h if k else 0) + torch.tanh(setup.model[2 * k](x if k == 0 else h))
+    torch.testing.assert_close(model(x), setup.model[-1](h))
+    with pytest.raises(uv.NothingToDo, match="equal shape without a skip"):
+        uv.SkipEveryBlock().apply(replace(setup, model=model, blocks=uv.SkipEveryBlock().apply(setup).blocks))
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(8, 8) for _ in range(4))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x):
+        mixed = functional.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x))
+        return self.head(self.out(mixed).mean(1))
+
+
+def test_projections_of_an_attention_are_not_skipped_one_to_the_other():
+    setup = uv.Setup.of(Attention(), torch.randn(3, 5, 8))
+    pairs = uv.SkipEveryBlock().apply(setup).model
+    names = [name for name, module in pairs.named_modules() if type(module).__name__ == "Then"]
+    assert names == ["v", "out"] or names == ["out"]
+
+
+def test_rezero_starts_as_the_identity_and_its_gates_learn():
+    setup = deep("Sigmoid", depth=30)
+    after = uv.ReZero().apply(setup)
+    first = nn.Sequential(*list(after.model.children())[:2])(setup.example)
+    torch.testing.assert_close(after.model(setup.example), after.model[-1](first))
+    model, optimizer = after.build()
+    functional.cross_entropy(model(setup.example), torch.zeros(256, dtype=torch.long)).backward()
+    optimizer.step()
+    gates = [module.share for module in model.modules() if isinstance(module, Gate)]
+    assert len(gates) == 29
+    assert all(number(gate) != 0 for gate in gates)
+
+
+def test_norms_of_each_sample():
+    for how, kind in (("layer-norm", nn.LayerNorm), ("rms-norm", nn.RMSNorm)):
+        model = uv.NormalizeInside(how).apply(deep("Tanh")).model
+        assert isinstance(model[0][1], kind)
+        z = model[0](torch.randn(5, 64))
+        torch.testing.assert_close(z.square().mean(1), torch.ones(5), atol=1e-3, rtol=0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    setup = uv.Setup.of(net, torch.randn(2, 1, 6, 6))
+    assert isinstance(uv.NormalizeInside("layer-norm").apply(setup).model[0][1], nn.GroupNorm)
+    with pytest.raises(uv.RecipeError, match="behind a convolution"):
+        uv.NormalizeInside("rms-norm").apply(setup)
+
+
+def test_weight_norm_keeps_what_the_network_computes():
+    setup = deep("Tanh")
+    torch.testing.assert_close(uv.WeightNorm().apply(setup).model(setup.example), setup.model(setup.example))
+
+
+# Steps
+
+
+def one_step(setup: uv.Setup) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model, optimizer = setup.build()
+    (1e4 * model(setup.example)).square().mean().backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def test_gradients_are_clipped_before_the_step():
+    setup = uv.GradientClipping(0.5).apply(deep("Tanh", depth=3))
+    model, _ = one_step(setup)
+    total = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
+    assert number(total) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_the_rate_is_warmed_up_and_multiplied():
+    setup = uv.LearningRate(0.5).apply(deep("Tanh", depth=2))
+    model, optimizer = uv.WarmUp(4).apply(setup).build()
+    rates = []
+    for _ in range(6):
+        functional.cross_entropy(model(setup.example), torch.zeros(256, dtype=torch.long)).backward()
+        optimizer.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.005 * k for k in (0.25, 0.5, 0.75, 1, 1, 1)])
+
+
+def test_warm_up_goes_on_from_a_checkpoint(data):
+    recipe = uv.baseline(hidden=(8, 8), samples=1024, batch=128, epochs=4)
+    recipe = recipe.with_remedies(uv.BetterOptimizer(), uv.WarmUp(20))
+    cpu = torch.device("cpu")
+    whole = [item for item in training(recipe, data, cpu) if isinstance(item, uv.Epoch)]
+    calls = iter(range(9))
+    *first, chunk = training(recipe, data, cpu, stop=lambda: next(calls) == 1)
+    rest = [item for item in training(recipe, data, cpu, chunk.checkpoint) if isinstance(item, uv.Epoch)]
+    both = [item for item in first if isinstance(item, uv.Epoch)] + rest
+    assert [item.train_loss for item in both] == [item.train_loss for item in whole]
+
+
+def test_another_optimizer_keeps_what_was_prepared():
+    setup = uv.BetterOptimizer("Adam", 0.01).apply(uv.LearningRate(0.5).apply(deep("Tanh")))
+    assert isinstance(setup.optimizer, PreparedOptimizer)
+    _, optimizer = setup.build()
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.param_groups[0]["lr"] == 0.005
+
+
+def test_numbers_of_an_optimizer():
+    setup = replace(deep("Tanh"), optimizer=uv.Optimizer("AdamW", 0.1, {"weight_decay": 0.5}))
+    _, optimizer = uv.LargerEpsilon(1e-3).apply(uv.WithoutDecay().apply(setup)).build()
+    assert (optimizer.param_groups[0]["weight_decay"], optimizer.param_groups[0]["eps"]) == (0.0, 1e-3)
+
+
+# What single causes want
+
+
+def test_standardised_inputs_one_number_a_feature():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    setup = uv.Setup.of(net, torch.randn(5, 3))
+    model = uv.InputStandardisation((0.0, 1.0, 2.0), (1.0, 2.0, 4.0)).apply(setup).model
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(model(x), net((x - torch.tensor([0.0, 1.0, 2.0])) / torch.tensor([1.0, 2.0, 4.0])))
+    with pytest.raises(uv.RecipeError, match="positive"):
+        uv.InputStandardisation(0.0, 0.0)
+
+
+def test_standardised_targets_answer_in_their_own_units_and_heal_prices():
+    torch.manual_seed(0)
+    x = torch.randn(256, 4)
+    price = 250_000 + 80_000 * x[:, :1] - 30_000 * x[:, 1:2]
+    net = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
+    setup = uv.Setup.of(net, x, loss_fn=functional.mse_loss, optimizer=uv.Optimizer("Adam", 0.01))
+
+    def trained(setup: uv.Setup) -> float:
+        model, optimizer = setup.build()
+        for _ in range(300):
+            optimizer.zero_grad()
+            setup.loss_fn(model(x), price).backward()
+            optimizer.step()
+        return number((model(x) - price).abs().mean())
+
+    after = uv.TargetStandardisation(number(price.mean()), number(price.std())).apply(setup)
+    assert trained(setup) > 200_000
+    assert trained(after) < 10_000
+
+
+def test_class_weights_and_what_is_taken_out():
+    layers = [nn.Linear(8, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2), nn.Softmax(-1)]
+    setup = uv.Setup.of(nn.Sequential(*layers), torch.randn(6, 8))
+    logits, y = torch.randn(6, 2), torch.tensor([0, 1, 0, 0, 1, 1])
+    weighed = uv.ClassWeights((1.0, 3.0)).apply(setup).loss_fn(logits, y)
+    torch.testing.assert_close(weighed, functional.cross_entropy(logits, y, torch.tensor([1.0, 3.0])))
+    with pytest.raises(uv.RecipeError, match="2 outputs"):
+        uv.ClassWeights((1.0, 1.0, 2.0)).apply(setup)
+    with pytest.raises(uv.RecipeError, match="another one"):
+        uv.ClassWeights().apply(replace(setup, loss_fn=functional.mse_loss))
+    bare = uv.WithoutOutputActivation().apply(uv.WithoutDropout().apply(setup)).model
+    assert [type(module).__name__ for module in bare] == ["Linear", "ReLU", "Identity", "Linear", "Identity"]
+
+
+def test_gradual_unfreezing_trains_the_last_layers_first():
+    stages = uv.GradualUnfreezing(2).apply(deep("Tanh", depth=5)).stages
+    assert [(stage.depth, stage.frozen) for stage in stages] == [(5, 3), (5, 1), (5, 0)]
+    record = uv.run(uv.baseline(hidden=(8, 8, 8), samples=512, epochs=2).with_remedies(uv.GradualUnfreezing(1, 0.5)))
+    assert [(e.stage, e.epoch) for e in record.epochs] == [(1, 1), (2, 1), (3, 1), (3, 2)]
