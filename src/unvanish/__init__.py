@@ -22,6 +22,8 @@ _HOMES = {
     "diagnosis.diagnosis": ("Diagnosis", "Failing"),
     "diagnosis.examination": ("Check", "Examination"),
     "diagnosis.recorded": ("diagnose_run",),
+    "diagnosis.repair.result": ("Repair",),
+    "diagnosis.repair.run": ("repair",),
     "diagnosis.watch": ("Watch", "Writer", "watch"),
     "integrations.keras": ("KerasWatch",),
     "integrations.lightning": ("LightningWatch",),

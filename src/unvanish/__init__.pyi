@@ -26,6 +26,8 @@ from unvanish.diagnosis.diagnosis import Failing as Failing
 from unvanish.diagnosis.examination import Check as Check
 from unvanish.diagnosis.examination import Examination as Examination
 from unvanish.diagnosis.recorded import diagnose_run as diagnose_run
+from unvanish.diagnosis.repair.result import Repair as Repair
+from unvanish.diagnosis.repair.run import repair as repair
 from unvanish.diagnosis.watch import Watch as Watch
 from unvanish.diagnosis.watch import Writer as Writer
 from unvanish.diagnosis.watch import watch as watch

@@ -8,6 +8,7 @@ import typer
 from unvanish.cli.diagnosis import commands as diagnosis_commands
 from unvanish.cli.exit import OK, exit_codes
 from unvanish.cli.options import DEFAULT_STORE, StoreOption, save_figures
+from unvanish.cli.repair import commands as repair_commands
 from unvanish.cli.reproduce import commands as reproduce_commands
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ app = typer.Typer(
 
 Start with [bold]unvanish reproduce[/bold]: six classic remedies for vanishing gradients on FashionMNIST.
 
-Or with [bold]unvanish check[/bold]: what is wrong with a network of your own.""",
+Or with [bold]unvanish check[/bold]: what is wrong with a network of your own, and [bold]unvanish repair[/bold]: a
+change that mends it, with its proof.""",
     epilog="Exit codes: 0 done · 1 a run failed, or a network is failing · 2 wrong usage · 130 interrupted.",
 )
 
@@ -64,6 +66,7 @@ def options(
 
 app.add_typer(reproduce_commands)
 app.add_typer(diagnosis_commands)
+app.add_typer(repair_commands)
 
 
 def main() -> None:

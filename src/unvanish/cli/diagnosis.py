@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unvanish.cli.exit import FAILED, USAGE, exit_codes
+from unvanish.cli.repair import repair_of
 
 commands = typer.Typer()
 
@@ -16,6 +17,8 @@ commands = typer.Typer()
     epilog="""Examples:
 
 unvanish check model.py:make · make() gives a dict of model, batches, loss_fn, optimizer
+
+unvanish check model.py:make --fix · diagnose, repair, prove
 
 unvanish check model.py:Net --batches data.py:loader --format junit > check.xml
 
@@ -41,12 +44,16 @@ def check(
     seed: Annotated[
         int, typer.Option(metavar="N", help="Of torch's random numbers, before the factory is called.")
     ] = 0,
+    fix: Annotated[bool, typer.Option("--fix", help="Go on with `unvanish repair`.")] = False,
 ) -> None:
     """Diagnose a network before it is trained: where the signal dies, why, and what helps.
 
     The loss is torch.nn.functional.cross_entropy unless the factory gives another, and `optimizer` may be one or a
     function of the parameters. Without an optimizer nothing is said about the learning rate.
     """
+    if fix:
+        repair_of(factory, batches, None, None, format, html, seed)
+        return
     with exit_codes(failed=USAGE, interrupted="nothing was written"):
         import torch
 

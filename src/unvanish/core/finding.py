@@ -38,10 +38,15 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Fix:
-    """What to change: in words, and as Python that runs where `torch`, `model`, `loss_fn` and `optimizer` are there."""
+    """What to change: in words, and as Python that runs where `torch`, `model`, `loss_fn` and `optimizer` are there.
+
+    where   "setup": run once before the training, it mends it; "by hand": it shows or begins what has to be changed in
+            the training loop or in the data
+    """
 
     text: str
     code: str
+    where: Literal["setup", "by hand"] = "setup"
 
     def __str__(self) -> str:
         return self.text

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -67,3 +68,29 @@ class Optimizer:
     def __str__(self) -> str:
         options = "".join(f", {key}={value}" for key, value in self.options.items())
         return f"lr={self.lr:g}{options}"
+
+
+@dataclass(frozen=True)
+class SameOptimizer:
+    """Makes optimizers of the class and options of one that there is; of several groups, those of the first."""
+
+    kind: type[torch.optim.Optimizer]
+    options: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, optimizer: torch.optim.Optimizer) -> "SameOptimizer":
+        known = inspect.signature(type(optimizer).__init__).parameters
+        group = optimizer.param_groups[0]
+        return cls(
+            type(optimizer), tuple((key, value) for key, value in group.items() if key in known and key != "params")
+        )
+
+    def same_as(self, other: Optimizer) -> bool:
+        """Whether it is of that class and rate, and of its other options where that names them."""
+        its = {"lr": other.lr, **other.options}
+        own = dict(self.options)
+        return self.kind is OPTIMIZERS[other.name] and all(own.get(name) == value for name, value in its.items())
+
+    def __call__(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        kind: Any = self.kind
+        return kind(list(parameters), **dict(self.options))

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unvanish.core.blocks import Block, find_blocks
-from unvanish.core.errors import RecipeError
+from unvanish.core.errors import RecipeError, UnvanishError
 from unvanish.core.init import Init
-from unvanish.core.optimizer import Optimizer
+from unvanish.core.optimizer import Optimizer, SameOptimizer
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 Loss = Callable[[Any, Any], Tensor]
@@ -66,7 +66,7 @@ class Setup:
 
     def __post_init__(self) -> None:
         for stage in self.stages:
-            if not 0 <= stage.frozen < stage.depth <= len(self.blocks):
+            if not 0 <= stage.frozen < stage.depth <= len(self.blocks) and self.blocks:
                 raise RecipeError(
                     f"a stage of {stage.depth} blocks with {stage.frozen} frozen does not fit a network "
                     f"of {len(self.blocks)} blocks"
@@ -86,7 +86,8 @@ class Setup:
     ) -> "Setup":
         """The setup of a model of your own, whose weights are kept as they are.
 
-        Its blocks are found by running `example` through a copy, unless you name them.
+        Its blocks are found by running `example` through a copy, unless you name them; `blocks=()` and `output=""` for
+        a network without any, to which the remedies that look for none apply.
         """
         if loss is not None:
             warnings.warn("Setup.of(loss=…) is called loss_fn now", DeprecationWarning, stacklevel=2)
@@ -109,6 +110,22 @@ class Setup:
             loss_fn=loss_fn,
             stages=(Stage(depth=len(blocks)),),
         )
+
+    @classmethod
+    def like(cls, model: nn.Module, optimizer: torch.optim.Optimizer, loss_fn: Loss, example: Any) -> "Setup":
+        """The setup of a training that stands already: its optimizer's class and options, whatever the model becomes.
+
+        example   a batch of inputs, one tensor. Where no blocks are found, the setup has none
+
+        Raises `RecipeError` where the example is no tensor.
+        """
+        factory = SameOptimizer.of(optimizer)
+        try:
+            return cls.of(model, example, optimizer=factory, loss_fn=loss_fn)
+        except RecipeError:
+            raise
+        except UnvanishError:
+            return cls.of(model, example, optimizer=factory, loss_fn=loss_fn, blocks=(), output="")
 
     @property
     def loss(self) -> Loss:

@@ -9,6 +9,7 @@ from typing import Any
 
 from unvanish.core.errors import UnvanishError
 from unvanish.core.finding import Finding, Fix, Prescription
+from unvanish.core.remedy import InitRemedy
 from unvanish.core.table import Table
 from unvanish.core.values import counted
 from unvanish.diagnosis.checks import ALL
@@ -104,7 +105,10 @@ class Diagnosis:
     @property
     def changes(self) -> tuple[tuple[str, str], ...]:
         """What to change for the primary finding: words, and code that runs where `torch`, `uv` (unvanish), `model`,
-        `loss_fn` and `optimizer` exist; no code for what has to be done by hand."""
+        `loss_fn` and `optimizer` exist, and `batches` for weights that are drawn by the data.
+
+        No code for what has to be done by hand.
+        """
         if self.primary is None:
             return ()
         advice = zip(self.primary.advice, self.primary.prescriptions, strict=True)
@@ -115,6 +119,8 @@ class Diagnosis:
             return one.code
         if isinstance(one, str) or not self.example:
             return ""
+        if isinstance(one, InitRemedy):  # drawn by the data
+            return "example, _ = next(iter(batches))\n" + applied(one, "example")
         return applied(one, self.example)
 
     def __str__(self) -> str:

@@ -3,7 +3,8 @@
 import textwrap
 
 from unvanish.core.finding import Fix
-from unvanish.core.remedy import Remedy
+from unvanish.core.remedy import OptimizerRemedy, Remedy
+from unvanish.remedies import ClassWeights, TargetStandardisation
 
 HE = Fix(
     "critical initial weights (He for ReLU, σ_w = 1 for tanh: xavier_normal_)",
@@ -19,13 +20,6 @@ ZERO_BIASES = Fix(
     "    if name.endswith('bias'):\n"
     "        torch.nn.init.zeros_(parameter)",
 )
-CLIPPED = Fix(
-    "gradient clipping, in the loop before optimizer.step()", "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)"
-)
-WARM_UP = Fix(
-    "warm-up: call scheduler.step() after optimizer.step()",
-    "scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=200)",
-)
 DRAWN_ANEW = Fix(
     "random first weights (PyTorch's own)",
     "for module in model.modules():\n    if hasattr(module, 'reset_parameters'):\n        module.reset_parameters()",
@@ -39,18 +33,21 @@ NARROWER = Fix(
 OPTIMIZER_ANEW = (  # over the model's parameters as they are now
     "lr = optimizer.param_groups[0]['lr']\noptimizer = type(optimizer)(model.parameters(), lr=lr)"
 )
+CHANGES_THE_LOSS = (ClassWeights, TargetStandardisation)
 WIDTH = 76  # cells of a line of code
 
 
 def applied(remedy: Remedy, example: str) -> str:
     """A remedy as code. `example` is an input, as Python."""
+    if isinstance(remedy, OptimizerRemedy):
+        return f"uv.{remedy!r}.prepare(optimizer)"
     made = textwrap.wrap(f"remedy = uv.{remedy!r}", WIDTH, subsequent_indent="    ", break_long_words=False)
     lines = (
-        f"setup = uv.Setup.of(model, {example}, loss_fn=loss_fn)",
-        "model, _ = remedy.apply(setup).build()",
-        OPTIMIZER_ANEW,
+        f"setup = uv.Setup.like(model, optimizer, loss_fn, {example})",
+        "model, optimizer = remedy.apply(setup).build()",
     )
-    return "\n".join([*made, *lines])
+    changed = ["loss_fn = remedy.apply(setup).loss_fn"] if isinstance(remedy, CHANGES_THE_LOSS) else []
+    return "\n".join([*made, *lines, *changed])
 
 
 def rate(factor: float, text: str = "") -> Fix:

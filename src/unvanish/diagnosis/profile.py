@@ -161,6 +161,11 @@ def left_over_time(table: Table) -> Passage:
     return worst
 
 
+def saturating(table: Table) -> bool:
+    """Whether its activations saturate on both sides, as sigmoid and tanh do."""
+    return not np.isnan(table.row("saturated")).all()
+
+
 def skips_over(table: Table) -> tuple[tuple[int, int], ...]:
     """Skips over every second hidden layer of the network: (1, 3), (3, 5), …"""
     hidden = len(table) - 1

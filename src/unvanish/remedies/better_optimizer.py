@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar, final
 from pydantic import Field
 
 from unvanish.core.errors import NothingToDo
-from unvanish.core.optimizer import Optimizer
+from unvanish.core.optimizer import Optimizer, SameOptimizer
 from unvanish.core.remedy import PreparedOptimizer, Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.values import Options, validated
@@ -40,7 +40,8 @@ class BetterOptimizer(Remedy):
     def apply(self, setup: Setup) -> Setup:
         optimizer = Optimizer(self.name, self.lr, self.options)
         given = setup.optimizer
-        if optimizer in (given, getattr(given, "factory", None)):
+        own = given.factory if isinstance(given, PreparedOptimizer) else given
+        if own == optimizer or (isinstance(own, SameOptimizer) and own.same_as(optimizer)):
             raise NothingToDo(f"the optimizer is {self} already")
         kept = replace(given, factory=optimizer) if isinstance(given, PreparedOptimizer) else optimizer
         return replace(setup, optimizer=kept)

@@ -42,7 +42,9 @@ class ClassWeights(Remedy):
             raise NothingToDo("the loss has weights, or label smoothing, of its own")
         outputs = getattr(setup.model.get_submodule(setup.output), "out_features", len(self.weights))
         if outputs != len(self.weights):
-            raise RecipeError(f"the network has {outputs} outputs, and there are weights for {len(self.weights)} classes")
+            raise RecipeError(
+                f"the network has {outputs} outputs, and there are weights for {len(self.weights)} classes"
+            )
         return replace(setup, loss_fn=WeightedCrossEntropy(self.weights))
 
     def __str__(self) -> str:

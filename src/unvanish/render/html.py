@@ -61,6 +61,74 @@ def record_fragment(title: str, curve: Mapping[str, Sequence[float]], table: Tab
     )
 
 
+def repair_fragment(
+    last_word: str,
+    *,
+    repaired: bool,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    curves: Mapping[str, Mapping[int, float]],
+    metric: str,
+    diagnosis: str,
+    proof: str = "",
+    code: str = "",
+    by_hand: Sequence[tuple[str, str]] = (),
+    dropped: Sequence[str] = (),
+    said: Sequence[str] = (),
+) -> str:
+    """A repair: its last word, its proof, the change as code, and what was tried.
+
+    curves   by change, the score after so many steps
+    """
+    return rendered(
+        "unvanish.render",
+        "repair.html",
+        last_word=last_word,
+        repaired=repaired,
+        proof=proof,
+        code=code,
+        by_hand=by_hand,
+        header=header,
+        rows=rows,
+        plot=Markup(curve_plot(curves, metric)) if curves else "",
+        metric=metric,
+        dropped=dropped,
+        said=said,
+        diagnosis=Markup(diagnosis),
+    )
+
+
+def curve_plot(curves: Mapping[str, Mapping[int, float]], metric: str) -> str:
+    """Scores over steps, a line a change, as SVG."""
+    import altair as alt
+    import vl_convert
+
+    from unvanish.render.charts import styled
+
+    values = [
+        {"change": name, "steps": steps, "score": score}
+        for name, scores in curves.items()
+        for steps, score in scores.items()
+        if math.isfinite(score)
+    ]
+    chart = (
+        alt.Chart(alt.Data(values=values))
+        .mark_line(point=True, strokeWidth=1.8)
+        .encode(
+            x=alt.X("steps:Q", title="steps", axis=alt.Axis(grid=False)),
+            y=alt.Y("score:Q", title=metric, scale=alt.Scale(zero=False)),
+            color=alt.Color(
+                "change:N",
+                title=None,
+                sort=list(curves),
+                legend=alt.Legend(orient="bottom", columns=1, labelLimit=560),
+            ),
+        )
+        .properties(width=600, height=240)
+    )
+    return vl_convert.vegalite_to_svg(styled(chart).to_dict())
+
+
 def page(title: str, content: str) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

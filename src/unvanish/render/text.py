@@ -102,6 +102,19 @@ def bar(share: float) -> str:
     return ("█" * whole + (EIGHTHS[rest] if rest else "")).ljust(BAR)
 
 
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns in 80 cells: the first is text, folded between words; the others are numbers."""
+    out = StringIO()
+    console = Console(file=out, width=WIDTH, color_system=None, highlight=False)
+    shown = TextTable(box=None, pad_edge=True, padding=(0, 1, 0, 1))
+    for index, name in enumerate(header):
+        shown.add_column(name, justify="right" if index else "left", no_wrap=index > 0, ratio=None if index else 1)
+    for row in rows:
+        shown.add_row(*row)
+    console.print(shown)
+    return [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
+
+
 def _table(table: Table, described: Mapping[str, str]) -> TextTable:
     shown = TextTable(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for header, place in SHORT:

@@ -21,8 +21,8 @@ import numpy as np
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
 from unvanish.diagnosis.fixes import HE, ZERO_BIASES, rate
-from unvanish.diagnosis.profile import contrast
-from unvanish.remedies import NormalizeInside
+from unvanish.diagnosis.profile import contrast, saturating
+from unvanish.remedies import CentredCriticalInit, NormalizeInside
 
 CONTRAST = 0.03  # √(1 − c): the outputs for two inputs correlate by c = 0.999
 NOTABLE = 0.3  # where nothing else that was tried explains a failure
@@ -99,6 +99,7 @@ class Collapse(Check):
             layers=[seen.table.layers[index] for index in flat],
             certainty=0.45 if unproven else _certainty(seen, sudden),
             explains=("vanishing", "lr_low", "dead") if sudden else self.explains,
+            prescriptions=(*((CentredCriticalInit(),) if saturating(seen.table) else ()), *self.prescriptions),
             contrast=last,
         )
 

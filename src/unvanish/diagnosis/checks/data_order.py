@@ -29,6 +29,7 @@ class DataOrder(Check):
             "from torch.utils.data import DataLoader\n"
             "def shuffled(loader):\n"
             "    return DataLoader(loader.dataset, loader.batch_size, shuffle=True)",
+            where="by hand",
         ),
     )
 

@@ -14,9 +14,9 @@ from typing import final
 
 from unvanish.core.finding import Finding, Prescription
 from unvanish.diagnosis.examination import Check, Examination
-from unvanish.diagnosis.fixes import CLIPPED, HE
-from unvanish.diagnosis.profile import backward_growth, forward_growth, growth_over_time, skips_over
-from unvanish.remedies import NormalizeInside, SkipConnection
+from unvanish.diagnosis.fixes import HE
+from unvanish.diagnosis.profile import backward_growth, forward_growth, growth_over_time, saturating, skips_over
+from unvanish.remedies import CentredCriticalInit, GradientClipping, NormalizeInside, SkipConnection
 
 LARGE = 1000.0  # as much as usable learning rates span, 1e-4 to 1e-1: none suits both ends
 NOTABLE = 10.0  # where nothing else that was tried explains a failure
@@ -36,7 +36,7 @@ class Exploding(Check):
     prescriptions = (
         HE,
         NormalizeInside("batch-norm", learned=True),
-        CLIPPED,
+        GradientClipping(),
     )
 
     def examine(self, seen: Examination) -> Finding | None:
@@ -63,7 +63,8 @@ class Exploding(Check):
 
     def _for(self, seen: Examination) -> tuple[Prescription, ...]:
         pairs = skips_over(seen.table)
-        return (*self.prescriptions, SkipConnection(pairs)) if pairs else self.prescriptions
+        first = (CentredCriticalInit(),) if saturating(seen.table) else ()
+        return (*first, *self.prescriptions, *((SkipConnection(pairs),) if pairs else ()))
 
 
 def _limit(seen: Examination) -> float:

@@ -29,6 +29,7 @@ class GradientsAccumulate(Check):
         Fix(
             "optimizer.zero_grad() in the loop before loss.backward(); or once and for all",
             "optimizer.register_step_post_hook(lambda its, *_: its.zero_grad())",
+            where="by hand",
         ),
     )
 

@@ -35,6 +35,7 @@ class Labels(Check):
             "    inputs, targets = next(iter(batches))\n"
             "    for one, target in list(zip(inputs, targets))[:count]:\n"
             "        print(target.tolist(), one.shape, one.float().mean().item())",
+            where="by hand",
         ),
     )
 

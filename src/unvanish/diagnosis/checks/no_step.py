@@ -23,7 +23,7 @@ class NoStep(Check):
     kind = "no_step"
     title = "no step is taken"
     explains = (*CONSEQUENCES, "labels", "imbalance", "regularisation", "gradients_accumulate", "data_order")
-    prescriptions = (Fix("call optimizer.step() after loss.backward()", "optimizer.step()"),)
+    prescriptions = (Fix("call optimizer.step() after loss.backward()", "optimizer.step()", "by hand"),)
 
     def examine(self, seen: Examination) -> Finding | None:
         loop, known = seen.loop, seen.parameters

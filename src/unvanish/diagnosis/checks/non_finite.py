@@ -24,7 +24,9 @@ class NonFinite(Check):
     prescriptions = (
         "a small ε inside the logarithm, the root or the denominator of the named module",
         "inputs without NaN (check the data)",
-        Fix("let PyTorch name the operation of the backward pass", "torch.autograd.set_detect_anomaly(True)"),
+        Fix(
+            "let PyTorch name the operation of the backward pass", "torch.autograd.set_detect_anomaly(True)", "by hand"
+        ),
     )
 
     def examine(self, seen: Examination) -> Finding | None:

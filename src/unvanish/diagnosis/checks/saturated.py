@@ -16,7 +16,7 @@ import numpy as np
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
 from unvanish.diagnosis.fixes import NARROWER
-from unvanish.remedies import BetterActivation, NormalizeInside
+from unvanish.remedies import BetterActivation, CentredCriticalInit, NormalizeInside
 
 MOST = 0.65  # P(|z| > 4.36) of a sigmoid's z from N(0, 10²)
 NO_TRIAL = 0.9  # from N(0, 35²)
@@ -32,6 +32,7 @@ class Saturated(Check):
     needs = ("saturated", "dead")
     explains = ("vanishing", "collapse", "exploding", "lr_low", "lr_high")
     prescriptions = (
+        CentredCriticalInit(),
         NARROWER,
         NormalizeInside("batch-norm", learned=True),
         BetterActivation("ReLU"),

@@ -8,7 +8,8 @@ about 1e-7 its updates are lost in the rounding of float32.
 Limitations: a network may learn for a while with its last layers alone. A recurrent net whose answer depends
 on the last steps only loses nothing by it, so over time we are sure only where it learns at no rate. Frozen layers
 have no signal and are no finding.
-Prescriptions: critical initialisation, an activation that does not saturate, normalisation, skip connections;
+Prescriptions: critical initialisation (centred, where units saturate), an activation that does not saturate,
+normalisation, skip connections;
 over time, gates (LSTM, GRU) or an orthogonal recurrent weight.
 References: Hochreiter 1991; Bengio, Simard & Frasconi 1994; Glorot & Bengio 2010; He et al. 2015;
 Schoenholz et al. 2017, "Deep Information Propagation", section 4.
@@ -22,8 +23,15 @@ import numpy as np
 from unvanish.core.finding import Finding, Prescription
 from unvanish.diagnosis.examination import Check, Examination
 from unvanish.diagnosis.fixes import HE
-from unvanish.diagnosis.profile import backward_loss, dead_only_at_this_scale, left_over_time, listed, skips_over
-from unvanish.remedies import BetterActivation, NormalizeInside, SkipConnection
+from unvanish.diagnosis.profile import (
+    backward_loss,
+    dead_only_at_this_scale,
+    left_over_time,
+    listed,
+    saturating,
+    skips_over,
+)
+from unvanish.remedies import BetterActivation, CentredCriticalInit, NormalizeInside, SkipConnection
 
 SMALL = 0.02  # where it learns at no rate: in the 20 steps of a trial the first layer moves less than the last in one
 NOTABLE = 0.1  # where nothing else that was tried explains a failure
@@ -73,9 +81,12 @@ class Vanishing(Check):
 
     def _for(self, seen: Examination) -> tuple[Prescription, ...]:
         pairs = skips_over(seen.table)
-        rectified = not np.isnan(seen.of("dead")).all() and np.isnan(seen.of("saturated")).all()
+        skips = (SkipConnection(pairs),) if pairs else ()
+        if saturating(seen.table):
+            return (CentredCriticalInit(), *self.prescriptions[1:], *skips)
+        rectified = not np.isnan(seen.of("dead")).all()
         apply = tuple(one for one in self.prescriptions if not (rectified and isinstance(one, BetterActivation)))
-        return (*apply, SkipConnection(pairs)) if pairs else apply
+        return (*apply, *skips)
 
 
 def _limit(seen: Examination) -> float:
