@@ -26,7 +26,9 @@ def diagnosed(cause: Cause, failing: bool) -> tuple[uv.Diagnosis, dict]:
 
 def run(code: str, given: dict) -> dict:
     """As somebody pastes it."""
-    there = {"torch": torch, "uv": uv} | {name: given[name] for name in ("model", "loss_fn", "optimizer")}
+    there = {"torch": torch, "uv": uv} | {
+        name: given[name] for name in ("model", "loss_fn", "optimizer", "batches") if name in given
+    }
     try:
         exec(code, there)
     finally:
@@ -251,5 +253,6 @@ def test_a_watch_that_measured_nothing_says_which_part_was_missing(part: str) ->
             if part == "step":
                 value.backward()
     missing = {"called": "never called through", "backward": "no backward pass", "step": "no optimizer step"}
-    with pytest.raises(uv.UnvanishError, match=missing[part]):
-        flow.diagnose()
+    found = flow.diagnose()
+    assert found.healthy is None
+    assert missing[part] in " ".join(str(found).split())

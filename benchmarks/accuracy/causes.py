@@ -652,3 +652,104 @@ class Standardise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - x.mean(0)) / (x.std(0) + self.eps)
+
+
+# as somebody who had not seen the checks wrote them
+
+
+@cause("target_shape", "numbers of classes (N,), whole, against (N, 1)")
+def _(failing: bool) -> Parts:
+    batches = [(x, y if failing else y[:, None]) for x, y in classes()]
+    return parts(mlp(1), batches, lambda out, y: functional.mse_loss(out, y.float()), 1e-2)
+
+
+@cause("target_shape", "as many outputs as samples, (N, N), against (N,)")
+def _(failing: bool) -> Parts:
+    batches = [(x[:10], y[:10].float() if failing else functional.one_hot(y[:10], 10).float()) for x, y in classes(60)]
+    return parts(mlp(10), batches, MSE, 1e-2)
+
+
+@cause("input_scale", "pixels from 0 to 255 into sigmoid units")
+def _(failing: bool) -> Parts:
+    torch.manual_seed(0)
+    layers = (nn.Linear(16 * WIDTH, 64), nn.Sigmoid(), nn.Linear(64, 64), nn.Sigmoid(), nn.Linear(64, CLASSES))
+    batches = [((x * 64 + 114 if failing else x).repeat(1, 16), y) for x, y in classes(12)]
+    return parts(nn.Sequential(*layers), batches, CE, 1e-3)
+
+
+@cause("input_scale", "features of tens of thousands, by SGD")
+def _(failing: bool) -> Parts:
+    torch.manual_seed(0)
+    batches = [((x + 1) * 15_000 if failing else x, y) for x, y in classes(12)]
+    model = mlp(width=64)
+    return parts(model, batches, CE, optimizer=torch.optim.SGD(model.parameters(), 0.05))
+
+
+@cause("target_scale", "prices by SGD, whose loss becomes NaN")
+def _(failing: bool) -> Parts:
+    torch.manual_seed(0)
+    batches = [(x, 250_000 + 80_000 * t if failing else t) for x, t in numbers(12)]
+    model = mlp(1)
+    return parts(model, batches, MSE, optimizer=torch.optim.SGD(model.parameters(), 0.01))
+
+
+@cause("untrained", "an optimizer of the head alone over random features that do not do")
+def _(failing: bool) -> Parts:
+    torch.manual_seed(0)
+    body = [layer for _ in range(6) for layer in (nn.Linear(WIDTH, WIDTH), nn.Tanh())]
+    model = nn.Sequential(*body, nn.Linear(WIDTH, CLASSES))
+    held = model[-1].parameters() if failing else model.parameters()
+    return parts(model, classes(12), CE, optimizer=torch.optim.Adam(held, 1e-2))
+
+
+@cause("eval_gap", "momentum 1e-4 behind offsets of 20")
+def _(failing: bool) -> Parts:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(64, momentum=1e-4 if failing else 0.1)
+    model = nn.Sequential(nn.Linear(WIDTH, 64), norm, nn.ReLU(), nn.Linear(64, CLASSES))
+    return parts(model, [(5 * x + 20 if failing else x, y) for x, y in classes(20)], CE)
+
+
+class AlwaysDropped(nn.Module):
+    """`functional.dropout` as it is called by default: in `eval()`, too."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p, self.layers = p, nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.last = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = functional.dropout(torch.relu(layer(x)), self.p)
+        return self.last(x)
+
+
+@cause("regularisation", "a dropout function of 0.9 behind every layer")
+def _(failing: bool) -> Parts:
+    torch.manual_seed(0)
+    return parts(AlwaysDropped(0.9 if failing else 0.0), classes(12), CE)
+
+
+def _with_scheduler(given: Parts) -> None:
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(given["optimizer"], given["gamma"])
+    for x, y in given["batches"] * 3:
+        given["optimizer"].zero_grad()
+        given["loss_fn"](given["model"](x), y).backward()
+        given["optimizer"].step()
+        scheduler.step()
+
+
+@cause("no_step", "a scheduler for epochs that is stepped after every batch", loop=_with_scheduler)
+def _(failing: bool) -> Parts:
+    return parts(mlp(), classes(12), CE) | {"gamma": 0.1 if failing else 0.999}
+
+
+@cause("imbalance", "2 % of positives; without the fault they are weighted")
+def _(failing: bool) -> Parts:
+    generator = _generator(7)
+    torch.manual_seed(0)
+    x = torch.randn(40, SIZE, WIDTH, generator=generator)
+    noise = 1.2 * torch.randn(40, SIZE, generator=generator)
+    y = (x[..., 0] + x[..., 1] + noise > 3.8).float()[..., None]
+    weight = None if failing else torch.tensor([45.0])
+    return parts(mlp(1), list(zip(x, y, strict=True)), nn.BCEWithLogitsLoss(pos_weight=weight), 1e-3)

@@ -10,6 +10,7 @@ from unvanish.cli.exit import OK, exit_codes
 from unvanish.cli.options import DEFAULT_STORE, StoreOption, save_figures
 from unvanish.cli.repair import commands as repair_commands
 from unvanish.cli.reproduce import commands as reproduce_commands
+from unvanish.cli.theory import commands as theory_commands
 
 if TYPE_CHECKING:
     from unvanish.store.protocol import Summary
@@ -67,6 +68,7 @@ def options(
 app.add_typer(reproduce_commands)
 app.add_typer(diagnosis_commands)
 app.add_typer(repair_commands)
+app.add_typer(theory_commands)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from torch import nn
 from unvanish.core.errors import UnvanishError
 from unvanish.core.setup import Loss, Setup
 from unvanish.core.values import at_least_one, whole_number
+from unvanish.diagnosis.applicable import with_applicable
 from unvanish.diagnosis.described import described
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examine import examine
@@ -93,8 +94,9 @@ def check(
             raise UnvanishError(
                 f"{title} cannot be run and trained on these batches: {type(error).__name__}: {error}"
             ) from error
-        layers = described(copy, context.names)
-    return diagnose(examination, title=title, steps=spent, described=layers)
+        found = diagnose(examination, title=title, steps=spent, described=described(copy, context.names))
+        copy.zero_grad()
+        return with_applicable(found, copy, own, taken[0], context.loss)
 
 
 def assert_healthy(

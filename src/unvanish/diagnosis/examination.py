@@ -54,13 +54,16 @@ class Loop:
     """What a watch counted: backward passes, optimizer steps, and steps that began with gradients left from before.
 
     looked   at how many steps the gradients left were looked at; -1 where nobody can
+    rates    the learning rates as they are now
+    still    no weight changed in the last step that was measured
     """
 
     backwards: int = 0
     steps: int = 0
     left: int = 0
     looked: int = 0
-    scheduled: bool = False
+    rates: tuple[float, ...] = ()
+    still: bool = False
 
 
 @dataclass(frozen=True, eq=False)

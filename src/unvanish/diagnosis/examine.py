@@ -94,11 +94,13 @@ def _of_a_learner(context: TrialContext, seen: Examination, own: Trial, steps: i
         better = usual.learned and far
         seen, steps = replace(seen, standardised=Standardised(learned=better)), steps + usual.steps
     if seen.targets is not None and seen.targets.share > 0.5:
-        asked = (own.model, context.held, context.quietly, own.gap.loss)
+        asked = (own.model, context.held, context.quietly, own.gap.loss, context.loss)
         seen = replace(seen, predictions=context.safely("predicted classes", predictions_of, *asked))
     if context.compares:
         train = context.train or context.held
-        both = context.safely("eval()", evaluated, own.model, train, context.held, context.loss, context.quietly)
+        both = context.safely(
+            "eval()", evaluated, own.model, train, context.held, context.loss, context.quietly, own.before.loss
+        )
         seen = replace(seen, evaluated=both)
     return _with_notes(context, seen), steps
 

@@ -45,7 +45,7 @@ class OtherTrials:
         if self.context.deadline.passed:
             return False
         behind = self.seen.behind
-        steps = self.context.long if behind else None
+        steps = self.context.long if behind or change is not None else None  # as many as it had as it is
         trial = self.context.attempt(rate=rate, change=change, steps=steps, whole=behind)
         self.steps += trial.steps
         self.tried.append(trial)
@@ -98,7 +98,7 @@ def with_other_trials(context: TrialContext, seen: Examination, own: Trial, reli
     if not helps:
         seen = _together(others, seen, changes, rates)
     if not any(seen.changes.values()):
-        asked = (own.model, context.held, context.quietly, own.gap.loss)
+        asked = (own.model, context.held, context.quietly, own.gap.loss, context.loss)
         seen = replace(seen, predictions=context.safely("predicted classes", predictions_of, *asked))
     if not helps and not any(seen.changes.values()):
         learnable = None if context.simple is None else context.simple.learned
@@ -124,7 +124,7 @@ def _changes(context: TrialContext, seen: Examination) -> list[Change]:
         found.append(standardised_targets(targets))
         if seen.inputs and unusual(seen.inputs):
             found.append(both_standardised(Scale(seen.inputs.mean, seen.inputs.std), targets))
-    if drops(context.model):
+    if drops(context.model, context.batches[0]):
         found.append(WITHOUT_DROPOUT)
     if decay(context.optimizer) > 0:
         found.append(WITHOUT_DECAY)

@@ -26,7 +26,7 @@ from unvanish.diagnosis.hooks import Hook, whatever_hides
 from unvanish.diagnosis.loop import LoopCounter
 from unvanish.diagnosis.trial.isolation import unwrapped
 from unvanish.diagnosis.trial.symmetry import alike
-from unvanish.diagnosis.watched import StandingStill, examination_of
+from unvanish.diagnosis.watched import StandingStill, examination_of, stands_still
 from unvanish.measure.graph.layers import tensors_in
 from unvanish.measure.graph.recorder import GraphRecorder
 from unvanish.measure.schedule import Schedule, schedule_of
@@ -211,20 +211,23 @@ class Watch:
             failed += (f"{', '.join(self._recorder.unseen)}: operations that are not known",)
         loop = self._counter.loop if self.optimizer is not None else None
         if not table.steps:
+            missing = self._counter.missing(title, self.optimizer is not None)
             found = diagnose(Examination(notes=failed, loop=loop, parameters=self._parameters), title=title)
-            if failed or found.primary is not None:
-                return found
-            raise UnvanishError(f"nothing was measured yet: {self._counter.missing(title, self.optimizer is not None)}")
+            return found if found.primary is not None else replace(found, verdict=f"Nothing was measured: {missing}.")
         known = self._still.of(self._parameters) if self._parameters and self._still else None
         examination = replace(
             examination_of(table),
             unused=self._recorder.missing,
             symmetric=alike(self._inner, self._inner, self._recorder.names) if self.steps >= 3 else (),
             notes=failed,
-            loop=loop,
+            loop=replace(loop, rates=self._rates(), still=stands_still(table)) if loop is not None else None,
             parameters=known,
         )
         return diagnose(examination, title=title, described=described(self._inner, self._recorder.names))
+
+    def _rates(self) -> tuple[float, ...]:
+        groups = [] if self.optimizer is None else self.optimizer.param_groups
+        return tuple(float(group["lr"]) for group in groups if "lr" in group)
 
     def _write(self) -> None:
         self._take()

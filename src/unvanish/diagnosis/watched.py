@@ -34,6 +34,13 @@ def examination_of(table: Table) -> Examination:
     return Examination(recent.mean(table.steps[-1]), origin=origin, diverged=broken[-1] is not None and bool(whole))
 
 
+def stands_still(table: Table) -> bool:
+    """Whether no weight changed in the last step, though there was a gradient."""
+    changes, gradients = table.row("update_norm"), table.row("weight_gradient_norm")
+    measured = np.isfinite(changes)
+    return bool(measured.any()) and not (changes[measured] > 0).any() and bool((np.nan_to_num(gradients) > 0).any())
+
+
 class StandingStill:
     """Which layers that the watched optimizer does not hold stay as they are: another optimizer may hold them."""
 

@@ -2,7 +2,7 @@
 
 What it measures: a network that has learned in the trial is asked in both modes whether its outputs fit their own
 targets better than others'. Before that the running statistics get passes without steps, 3/momentum of them and 300 at
-most.
+most; but none where the momentum is below 1e-3, with which no usual training gets them there.
 Why it is bad: what was learned does not show where it is used.
 Limitations: networks that have not learned in the trial are not asked. Dropout is off in both modes.
 Prescriptions: a larger momentum of the batch normalisation, larger batches, a norm without running statistics.
@@ -18,7 +18,7 @@ from unvanish.diagnosis.evidence.evaluation import Evaluated
 from unvanish.diagnosis.examination import Check, Examination
 
 PLAINLY = 0.1  # of the loss: less has not been learned yet
-KEPT = 0.25  # of the gap in train(): less is much worse
+KEPT = 0.25  # of what was learned in train(): less is much worse
 SLOW = 1e-3  # a momentum under which 300 steps forget less than a quarter of where the statistics began
 
 
@@ -43,16 +43,17 @@ class EvalGap(Check):
         if both is None or not seen.learned or both.train.relative < PLAINLY:
             return None
         slow = both.momentum is not None and both.momentum < SLOW
-        if both.eval.relative >= KEPT * both.train.relative:
+        shown = both.at_once if slow else both.eval  # users' loops have no extra passes
+        if both.kept(shown) >= KEPT:
             return None
         return self.finding(
             f"it has learned in train() and much less of it shows in eval(): its outputs fit their own targets by "
-            f"{both.train.relative:.1%} better than others' there, and by {both.eval.relative:.1%} here"
-            + _why(both, slow),
+            f"{both.train.relative:.1%} better than others' there, and by {shown.relative:.1%} here; the loss is "
+            f"{both.train.loss:.3g} there and {shown.loss:.3g} here" + _why(both, slow),
             layers=(both.module,) if both.module else (),
             certainty=0.93,
             train_gap=both.train.relative,
-            eval_gap=both.eval.relative,
+            eval_gap=shown.relative,
         )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import final
 
 from unvanish.core.finding import Finding, Fix, Prescription
+from unvanish.diagnosis.evidence.predictions import Predictions
 from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
 
 MAJORITY = 0.9  # of the targets
@@ -51,12 +52,18 @@ class Imbalance(Check):
         return self.finding(
             f"{said.majority:.2%} of the {what} are of one class, and it is predicted everywhere: always saying so "
             f"costs {said.constant:.3g}, and the loss is {said.loss:.3g}",
-            certainty=0.9 if seen.learned is False and (seen.learnable is not False or said.pixels) else 0.6,
+            certainty=_certainty(seen, said),
             prescriptions=_for(seen, said.majority, said.pixels),
             majority=said.majority,
             loss=said.loss,
             best_constant=said.constant,
         )
+
+
+def _certainty(seen: Examination, said: Predictions) -> float:
+    if said.weighted:  # the loss is not content with the majority, or is a sum: perhaps it only takes longer
+        return 0.45
+    return 0.9 if seen.learned is False and (seen.learnable is not False or said.pixels) else 0.6
 
 
 def _for(seen: Examination, majority: float, pixels: bool) -> tuple[Prescription, ...]:

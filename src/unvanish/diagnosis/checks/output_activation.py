@@ -102,14 +102,19 @@ def _not_twice(end: Ending, loss: str) -> tuple[Prescription, ...]:
     removed = _removed(end, f"{loss} applies {end.doubled} itself")
     if end.doubled == "sigmoid":
         other = Fix(
-            f"or keep the {end.activation} and take BCELoss, which takes probabilities", "loss_fn = torch.nn.BCELoss()"
+            f"{_or(removed)}keep the {end.activation} and take BCELoss, which takes probabilities",
+            "loss_fn = torch.nn.BCELoss()",
         )
     else:
         other = Fix(
-            f"or keep the {end.activation} and take the logarithm's loss",
+            f"{_or(removed)}keep the {end.activation} and take NLLLoss of its logarithm",
             "nll = torch.nn.NLLLoss()\nloss_fn = lambda p, target: nll(p.clamp_min(1e-9).log(), target)",
         )
     return (*removed, other)
+
+
+def _or(before: tuple[Prescription, ...]) -> str:
+    return "or " if before else ""
 
 
 def _with_logarithm(end: Ending) -> tuple[Prescription, ...]:
@@ -126,12 +131,12 @@ def _with_logarithm(end: Ending) -> tuple[Prescription, ...]:
 
 
 def _one_unit(end: Ending) -> tuple[Prescription, ...]:
-    removed = _removed(end, "BCEWithLogitsLoss applies the sigmoid of one unit itself")
+    removed = f'model.set_submodule("{end.module}", torch.nn.Identity())\n' if end.module else ""
+    what = f"remove the {end.activation} at '{end.module}' and " if end.module else ""
     return (
-        *removed,
         Fix(
-            "for two classes and one output unit take BCEWithLogitsLoss",
-            "bce, flat = torch.nn.BCEWithLogitsLoss(), lambda one: one.flatten().float()\n"
+            f"for two classes and one output unit: {what}take BCEWithLogitsLoss, which applies the sigmoid itself",
+            f"{removed}bce, flat = torch.nn.BCEWithLogitsLoss(), lambda one: one.flatten().float()\n"
             "loss_fn = lambda out, target: bce(flat(out), flat(target))",
         ),
         "for more classes give the last layer one output unit per class",
@@ -140,4 +145,4 @@ def _one_unit(end: Ending) -> tuple[Prescription, ...]:
 
 def _unbounded(end: Ending) -> tuple[Prescription, ...]:
     removed = _removed(end, "the outputs have to reach the targets")
-    return (*removed, "or scale the targets into its range and the outputs back")
+    return (*removed, f"{_or(removed)}scale the targets into its range, and the outputs back")

@@ -21,7 +21,10 @@ LOST = 0.9  # of the weights with a gradient
 
 WIDER = Fix(
     "float32 weights (with torch.autocast and a GradScaler, where half precision has to be)",
-    f"model.float()\n{OPTIMIZER_ANEW}",
+    "model.float()\n"
+    "wide = lambda x: x.float() if x.is_floating_point() else x\n"
+    "model.register_forward_pre_hook(lambda _, inputs: tuple(map(wide, inputs)))\n"
+    f"{OPTIMIZER_ANEW}",
 )
 LARGER = Fix("eps=1e-4", "for group in optimizer.param_groups:\n    group['eps'] = 1e-4")
 

@@ -29,6 +29,7 @@ class TargetShape(Check):
             "plain_loss, flat = loss_fn, lambda one: one.reshape(len(one), -1)\n"
             "loss_fn = lambda output, target: plain_loss(flat(output), flat(target))",
         ),
+        "where the loss combines them itself: squeeze(1) the one of shape (N, 1), or unsqueeze(1) the other",
     )
 
     def examine(self, seen: Examination) -> Finding | None:

@@ -3,8 +3,8 @@
 What it measures: the weights that the output depends on, from the autograd graph, against what the module registers and
 what the optimizer holds.
 Why it is bad: these layers keep their first weights for ever, in silence.
-Limitations: layers in front that the optimizer leaves out are taken to be frozen on purpose, and told without being
-called a fault; so are most weights beside a small rest that is trained (LoRA).
+Limitations: layers in front that the optimizer leaves out are taken to be frozen on purpose where the network learns
+without them, and reported without being called a fault; so are most weights beside a small rest that is trained (LoRA).
 Prescriptions: nn.ModuleList or nn.Parameter instead of a list or a tensor; make the optimizer after the layers.
 References: the PyTorch documentation of torch.nn.ModuleList, and of torch.optim, "Constructing it".
 """
@@ -57,10 +57,10 @@ class Untrained(Check):
                 prescriptions=("make the layers in __init__, as attributes of the module",),
             )
         if known.not_held:
-            return self._not_held(known)
+            return self._not_held(known, helpless=seen.learned is False and not seen.learns_at)
         return None
 
-    def _not_held(self, known: Parameters) -> Finding:
+    def _not_held(self, known: Parameters, helpless: bool) -> Finding:
         on_purpose = not known.stale and (known.prefix or known.share < ADAPTED)
         stale = (
             f"; it holds {known.stale} parameters that are not the model's: it was made before layers were replaced, "
@@ -73,7 +73,7 @@ class Untrained(Check):
             f"{listed(known.not_held)} {verb} part in the output, and the optimizer does not hold "
             f"{'it' if len(known.not_held) == 1 else 'them'}{stale}",
             layers=known.not_held,
-            certainty=0.3 if on_purpose else 0.95,
+            certainty=0.95 if not on_purpose else 0.7 if helpless else 0.3,
             not_held=len(known.not_held),
             share_held=known.share,
         )

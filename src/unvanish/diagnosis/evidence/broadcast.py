@@ -5,6 +5,7 @@ change when target j is another?
 """
 # N samples
 
+import warnings
 from typing import Any
 
 import torch
@@ -20,12 +21,30 @@ Shapes = tuple[tuple[int, ...], tuple[int, ...]]  # of the output, and of what t
 
 
 def broadcast_of(loss_value: Tensor, output: Any, batch: Batch, loss: Loss) -> Shapes | None:
-    """The shapes of the output and of what the loss made of it, where (N,) met (N, 1) and targets cross samples."""
+    """The shapes of the output and of what the loss made of it, where (N,) met (N, 1) and targets cross samples.
+
+    Or the output (N, N) met the target (N,): torch itself warns of it.
+    """
     size = batch.size
     if size < 2 or loss_value.grad_fn is None:
         return None
     shapes = next((found for node in up_to_weights(loss_value.grad_fn) if (found := _crossed(node, size))), None)
+    shapes = shapes or _warned_of(output, batch, loss)
     return shapes if shapes is not None and _crosses(output, batch, loss) else None
+
+
+def _warned_of(output: Any, batch: Batch, loss: Loss) -> Shapes | None:
+    """Where torch's loss warns that target and input are of different sizes."""
+    shown = next((one for one in tensors_in(output) if one.is_floating_point() and one.dim()), None)
+    target = next(iter(tensors_in(batch.target)), None)
+    if shown is None or target is None or shown.shape == target.shape:
+        return None
+    with warnings.catch_warnings(record=True) as said, torch.no_grad():
+        warnings.simplefilter("always")
+        loss(output, batch.target)
+    if not any("Using a target size" in str(one.message) for one in said):
+        return None
+    return tuple(shown.shape), tuple(torch.broadcast_shapes(shown.shape, target.shape))
 
 
 def _crossed(node: Node, size: int) -> Shapes | None:
@@ -56,16 +75,17 @@ def _was_unsqueezed(node: Node | None) -> bool:
 def _crosses(output: Any, batch: Batch, loss: Loss) -> bool:
     """Whether another target j changes the gradient at outputs other than j."""
     targets = [one for one in tensors_in(batch.target) if one.dim() and len(one) == batch.size]
-    floating = [one for one in targets if one.is_floating_point()]
-    if not floating:
-        return False
     j = batch.size // 2
 
     def moved(one: Tensor) -> Tensor:
-        if not any(one is mine for mine in floating):
+        if not any(one is mine for mine in targets):
             return one
         anew = one.clone()
-        anew[j] = one[j] + (one.max() - one.min() + 1)
+        if one.is_floating_point():
+            anew[j] = one[j] + (one.max() - one.min() + 1)
+        else:  # another class that there is
+            others = [k for k in range(len(one)) if not torch.equal(one[k], one[j])]
+            anew[j] = one[others[0]] if others else one[j]
         return anew
 
     first, second = (_gradient(output, target, loss) for target in (batch.target, mapped(moved, batch.target)))

@@ -17,22 +17,42 @@ from unvanish.diagnosis.trial.learning import Gap, Quietly, gap
 from unvanish.train.batches import Batch
 
 MOST_PASSES = 300
+LEAST_FALL = 0.2  # of the loss: of less, what is left of it says little
 RUNNING = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The gaps in either mode, after the running statistics had time; `momentum` is the smallest of them."""
+    """The gaps in either mode, after the running statistics had time; `momentum` is the smallest of them.
+
+    at_once   in `eval()`, right after the trial's own steps
+    before    the loss before the first step
+    """
 
     train: Gap
     eval: Gap
+    at_once: Gap
     momentum: float | None
     passes: int
     module: str = ""
+    before: float = float("nan")
+
+    def kept(self, shown: Gap) -> float:
+        """How much of what was learned in `train()` shows: by the gap, or by the loss, whichever is less."""
+        by_gap = shown.relative / self.train.relative
+        fallen = self.before - self.train.loss
+        if not fallen > LEAST_FALL * abs(self.before):
+            return by_gap
+        return min(by_gap, (self.before - shown.loss) / fallen)
 
 
 def evaluated(
-    model: nn.Module, batches: Sequence[Batch], held: Sequence[Batch], loss: Loss, quietly: Quietly
+    model: nn.Module,
+    batches: Sequence[Batch],
+    held: Sequence[Batch],
+    loss: Loss,
+    quietly: Quietly,
+    before: float,
 ) -> Evaluated | None:
     """On a copy; `None` where no module acts differently in `eval()`."""
     norms = [
@@ -47,6 +67,7 @@ def evaluated(
     model.train()
     momenta = [m.momentum for _, m in norms if m.momentum is not None]
     momentum = min(momenta, default=None)
+    at_once = gap(copy.deepcopy(model).eval(), held, loss, quietly)
     passes = 0 if not norms else min(MOST_PASSES, round(3 / momentum) if momentum else 30)
     with quietly():
         for batch in islice(cycle(batches), passes):
@@ -55,4 +76,4 @@ def evaluated(
     model.eval()
     in_eval = gap(model, held, loss, quietly)
     slowest = next((name for name, m in norms if m.momentum == momentum), "")
-    return Evaluated(in_train, in_eval, momentum, passes, slowest or (drops[0] if drops else ""))
+    return Evaluated(in_train, in_eval, at_once, momentum, passes, slowest or (drops[0] if drops else ""), before)

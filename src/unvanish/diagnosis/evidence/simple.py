@@ -77,7 +77,8 @@ def simple_models(train: Sequence[Batch], held: Sequence[Batch]) -> Simple | Non
 def skill_of(guess: Tensor, truth: Tensor) -> float:
     """0 for the best constant, 1 without error.
 
-    classes, one-hot   (a − a₀) / (1 − a₀),  a the accuracy and a₀ the majority's share
+    classes, one-hot   (a − a₀) / (1 − a₀),  a the accuracy and a₀ the majority's share; or the same of the balanced
+                       accuracy, the mean over the classes, if that is more: weights in a loss trade one for the other
     two values         2 AUC − 1, the mean over the columns
     numbers            R² = 1 − Σ (t − g)² / Σ (t − t̄)²
     """
@@ -85,9 +86,13 @@ def skill_of(guess: Tensor, truth: Tensor) -> float:
         if truth.shape[1] == 1 or not bool((truth.sum(1) == 1).all()):
             columns = zip(guess.unbind(1), truth.unbind(1), strict=True)
             return sum(_ranked(one, its > truth.min()) for one, its in columns) / truth.shape[1]
-        majority = float(truth.mean(0).max())
-        accuracy = float((guess.argmax(1) == truth.argmax(1)).double().mean())
-        return (accuracy - majority) / (1 - majority) if majority < 1 else 0.0
+        majority, there = float(truth.mean(0).max()), truth.sum(0) > 0
+        if majority == 1:
+            return 0.0
+        right = (guess.argmax(1) == truth.argmax(1)).double()
+        balanced = float((truth * right[:, None]).sum(0)[there].div(truth.sum(0)[there]).mean())
+        chance = 1 / int(there.sum())
+        return max((float(right.mean()) - majority) / (1 - majority), (balanced - chance) / (1 - chance))
     around = float((truth - truth.mean(0)).square().sum())
     return 1 - float((truth - guess).square().sum()) / around if around > 0 else 0.0
 

@@ -142,9 +142,10 @@ class Repair:
             return "There is none."
         low, high = proof.interval
         before, after = (sum(values) / len(values) for values in (proof.before, proof.after))
+        seeds = counted(len(proof.before), "seed")
         return (
             f"{self.metric} {number(before)} → {number(after)}: {number(proof.mean)} better, "
-            f"{CONFIDENCE:.0%} interval {number(low)} to {number(high)} (paired t, {counted(len(proof.before), 'seed')} "
+            f"{CONFIDENCE:.0%} interval {number(low)} to {number(high)} (paired t, {seeds} "
             f"of {self.steps} steps, on {self.samples[2]} samples unseen by the selection)."
         )
 

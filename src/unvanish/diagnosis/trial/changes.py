@@ -4,10 +4,13 @@ Each works on copies. A change that helps tells the cause.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from unvanish.core.blocks import DROPOUTS
 from unvanish.diagnosis.evidence.parts import main_target
@@ -23,11 +26,12 @@ def _nothing(_model: nn.Module, _optimizer: torch.optim.Optimizer) -> None:
 
 @dataclass(frozen=True)
 class Change:
-    """`prepare` edits the copies of model and optimizer; `batches` makes other batches."""
+    """`prepare` edits copies of model and optimizer, `batches` makes other batches, `within` surrounds the steps."""
 
     name: str
     prepare: Callable[[nn.Module, torch.optim.Optimizer], None] = _nothing
     batches: Callable[[Batches], Batches] = list
+    within: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,34 @@ def _without_dropout(model: nn.Module, _optimizer: torch.optim.Optimizer) -> Non
             module.dropout = 0.0
 
 
-WITHOUT_DROPOUT = Change("no dropout", _without_dropout)
+class NoDropout(TorchFunctionMode):
+    """Within it `torch.nn.functional.dropout` and its kind give their input back; `seen`: one would have dropped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") not in FUNCTIONS or not args:
+            return func(*args, **kwargs)
+        p = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+        training = args[2] if len(args) > 2 else kwargs.get("training", True)
+        self.seen = self.seen or (bool(training) and p > 0)
+        return args[0]
 
 
-def drops(model: nn.Module) -> bool:
-    """Whether it has a dropout that does something."""
-    return any(isinstance(module, DROPOUTS) and module.p > 0 for module in model.modules())
+FUNCTIONS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout")
+WITHOUT_DROPOUT = Change("no dropout", _without_dropout, within=NoDropout)
+
+
+def drops(model: nn.Module, batch: Batch) -> bool:
+    """Whether it has a dropout that does something: a module, or a call in a forward method."""
+    if any(isinstance(module, DROPOUTS) and module.p > 0 for module in model.modules()):
+        return True
+    with torch.no_grad(), suppress(RuntimeError), NoDropout() as mode:
+        batch.output_of(model)
+    return mode.seen
 
 
 def _without_decay(_model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
@@ -133,7 +134,8 @@ def attempt(
     looks = _Looks(model, held, loss, question, steps, deadline, whole)
     way = plain_steps(model, model, loss, optimizer, lambda step: measured and step < 2)
     taken = (Batch(mapped(torch.clone, batch.input), batch.target) for batch in islice(cycle(batches), steps))
-    way.run(taken, on_step=looks)
+    with change.within() if change is not None else nullcontext():
+        way.run(taken, on_step=looks)
     losses = tuple(looks.losses)
     gone = not math.isfinite(losses[-1]) or losses[-1] > LOST * abs(losses[0])
     finished = gone or (steps >= ENOUGH and (len(losses) >= ENOUGH or not deadline.passed))
