@@ -23,7 +23,7 @@ MethodsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="METHODS",
-        help="Ids (baseline 1a 1b 2 3 4a 4a-affine 4b 5 6) or remedy names (skip-connection, …); default all.",
+        help="Ids (baseline 1a 1b 2 3 4a 4a-affine 4b 5 6 centred-critical) or remedies (skip-connection); default all.",
     ),
 ]
 EpochsOption = Annotated[
@@ -77,7 +77,7 @@ def reproduce(
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
 ) -> None:
-    """Train the published methods on FashionMNIST, print the results, write the report.
+    """Train the published methods, and centred critical weights beside them, on FashionMNIST; write the report.
 
     Shows live progress on standard error; standard output ends with the report's path, alone.
     Runs that the store has are not trained again. Interrupt it as you like: the same command goes on.

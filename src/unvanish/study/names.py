@@ -14,6 +14,7 @@ METHOD_REMEDIES: dict[str, tuple[str, ...]] = {
     "4b": ("normalize-inside",),
     "5": ("skip-connection",),
     "6": ("train-some-layers",),
+    "centred-critical": ("centred-critical-init",),
 }
 
 
