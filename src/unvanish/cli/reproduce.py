@@ -23,7 +23,7 @@ MethodsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="METHODS",
-        help="Ids (baseline 1a 1b 2 3 4a 4a-affine 4b 5 6 centred-critical) or remedies (skip-connection); default all.",
+        help="Ids (baseline 1a 1b 2 3 4a 4a-affine 4b 5 6 centred-critical) or remedy names; default all.",
     ),
 ]
 EpochsOption = Annotated[

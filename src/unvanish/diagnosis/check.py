@@ -12,6 +12,7 @@ up, and the diagnosis says so.
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from unvanish.diagnosis.described import described
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examine import examine
 from unvanish.diagnosis.given import Optimizers, given
+from unvanish.diagnosis.predicted import predicted_backward
 from unvanish.diagnosis.trial.context import TRAINED, TrialContext
 from unvanish.diagnosis.trial.isolation import copied, isolated, unwrapped
 from unvanish.train.batches import take
@@ -96,6 +98,8 @@ def check(
             ) from error
         found = diagnose(examination, title=title, steps=spent, described=described(copy, context.names))
         copy.zero_grad()
+        theory = context.safely("theory", predicted_backward, copy, taken[0].input)
+        found = replace(found, predicted=theory or {})
         return with_applicable(found, copy, own, taken[0], context.loss)
 
 

@@ -38,6 +38,7 @@ class Diagnosis:
     described  type and shape of the layers, by name
     example    an input such as the model was given, as Python
     ruled_out  what was examined and is not the cause
+    predicted  by mean-field theory: RMS of the backward signal over the last layer's; empty where it says nothing
     """
 
     title: str
@@ -51,6 +52,7 @@ class Diagnosis:
     described: Mapping[str, str] = field(default_factory=dict, hash=False)
     example: str = ""
     ruled_out: tuple[str, ...] = ()
+    predicted: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def healthy(self) -> bool | None:
@@ -147,6 +149,8 @@ class Diagnosis:
                 yield ""
             yield "Why"
             yield from reasons(first, self.table.layers)
+            if self.predicted and first.kind in ("vanishing", "exploding"):
+                yield from wrapped(self._of_theory())
             if self.steps:
                 yield from wrapped(f"seen in {counted(self.steps, 'optimizer step')} on copies")
             yield f"  unvanish rule {first.code}"
@@ -161,6 +165,16 @@ class Diagnosis:
             yield ""
         for note in self.notes:
             yield from wrapped(f"Not examined: {note}.", indent="")
+
+    def _of_theory(self) -> str:
+        """The prediction beside the measurement, of the first layer that theory knows."""
+        layer, last = next(iter(self.predicted)), list(self.predicted)[-1]
+        signal = dict(zip(self.table.layers, self.table.row("backward_rms"), strict=True))
+        measured = signal.get(layer, math.nan) / (signal.get(last) or math.nan)
+        return (
+            f"backward signal at {layer} over that at {last}: {number(measured)} measured, "
+            f"{number(self.predicted[layer])} by mean-field theory"
+        )
 
     def last_word(self) -> str:
         """The verdict in a sentence."""
@@ -190,7 +204,13 @@ class Diagnosis:
 
         notes = [f"Not examined: {note}." for note in self.notes]
         return fragment(
-            self.last_word(), self.findings, self.table, notes, failing=self.healthy is False, changes=self.changes
+            self.last_word(),
+            self.findings,
+            self.table,
+            notes,
+            failing=self.healthy is False,
+            changes=self.changes,
+            predicted=self.predicted,
         )
 
     def to_html(self, path: str | Path) -> None:
@@ -216,7 +236,8 @@ class Diagnosis:
             "primary": self.primary.code if self.primary else None,
             "findings": [_as_dict(finding) for finding in self.findings],
             "layers": [
-                {"layer": layer} | {name: _finite(values[index]) for name, values in (by_layer | factors).items()}
+                {"layer": layer, "predicted_backward": _finite(self.predicted.get(layer, math.nan))}
+                | {name: _finite(values[index]) for name, values in (by_layer | factors).items()}
                 for index, layer in enumerate(self.table.layers)
             ],
             "over_calls": {name: list(map(_finite, norms)) for name, norms in self.table.over_calls.items()},

@@ -12,6 +12,7 @@ from unvanish.render.templates import rendered
 from unvanish.render.text import COLUMNS, DECADES, evidence, listed, rows
 
 GREY = "#888"  # reads on white and on black
+THEORY = "backward, predicted by theory"
 STYLES = {"forward: what tells inputs apart": "#2f7ebc", "backward: ‖∂loss/∂z‖": "#b3400f"}
 
 
@@ -23,10 +24,12 @@ def fragment(
     *,
     failing: bool,
     changes: Sequence[tuple[str, str]] = (),
+    predicted: Mapping[str, float] | None = None,
 ) -> str:
     """A diagnosis: its last word, its findings, the flow over depth and the table of the layers.
 
-    changes   what to change for the primary finding, in words and as code
+    changes    what to change for the primary finding, in words and as code
+    predicted  the backward signal by theory, by layer
     """
     return rendered(
         "unvanish.render",
@@ -41,7 +44,7 @@ def fragment(
         columns=COLUMNS,
         rows=list(zip(rows(table), _widths(table.row("backward_norm")), strict=True)),
         named={layer for finding in findings for layer in finding.layers},
-        plot=Markup(flow_plot(table)) if len(table) > 1 else "",
+        plot=Markup(flow_plot(table, predicted)) if len(table) > 1 else "",
         listed=listed,
         evidence=evidence,
     )
@@ -139,18 +142,21 @@ def page(title: str, content: str) -> str:
     )
 
 
-def flow_plot(table: Table) -> str:
-    """Both signals over depth, each relative to its largest, as SVG."""
+def flow_plot(table: Table, predicted: Mapping[str, float] | None = None) -> str:
+    """Both signals over depth, each relative to its largest, as SVG; the backward one also by theory, dashed."""
     import altair as alt
     import vl_convert
 
     signals = dict(zip(STYLES, (table.row("spread"), table.row("backward_norm")), strict=True))
+    if predicted:
+        signals[THEORY] = _as_measured(table, predicted)
     values = [
         {"layer": index + 1, "name": table.layers[index], "signal": name, "share": share}
         for name, signal_L in signals.items()
-        for index, share in enumerate(_shares(signal_L))
-        if math.isfinite(share)
+        for index, share in enumerate(signal_L if name == THEORY else _shares(signal_L))
+        if math.isfinite(share) and share > 0
     ]
+    styles = STYLES | ({THEORY: GREY} if predicted else {})
     chart = (
         alt.Chart(alt.Data(values=values))
         .mark_line(point=len(table) < 60, strokeWidth=1.8)
@@ -160,8 +166,13 @@ def flow_plot(table: Table) -> str:
             color=alt.Color(
                 "signal:N",
                 title=None,
-                scale=alt.Scale(domain=list(STYLES), range=list(STYLES.values())),
+                scale=alt.Scale(domain=list(styles), range=list(styles.values())),
                 legend=alt.Legend(orient="top"),
+            ),
+            strokeDash=alt.condition(
+                alt.datum.signal == THEORY,
+                alt.value([5, 4]),
+                alt.value([1, 0]),
             ),
         )
         .properties(width=640, height=220)
@@ -173,6 +184,19 @@ def flow_plot(table: Table) -> str:
         .configure_view(stroke=None)
     )
     return vl_convert.vegalite_to_svg(chart.to_dict())
+
+
+def _as_measured(table: Table, predicted: Mapping[str, float]) -> Array:
+    """The predicted signal on the measured one's scale: theory gives an RMS, so it is set equal at the last layer."""
+    measured = table.row("backward_rms")
+    largest = table.row("backward_norm")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = largest / largest[np.isfinite(largest)].max(initial=0.0)
+        ratio = shares / measured
+    values = np.array([predicted.get(layer, math.nan) for layer in table.layers])
+    last = max((index for index in range(len(table)) if np.isfinite(values[index])), default=0)
+    with np.errstate(invalid="ignore"):
+        return values * measured[last] * ratio
 
 
 def _shares(signal_L: Array) -> Array:

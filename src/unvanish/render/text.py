@@ -134,15 +134,17 @@ def _table(table: Table, described: Mapping[str, str]) -> TextTable:
 
 
 def labelled(name: str, description: str) -> str:
-    """A layer's name with its type and shape; a long name loses its front, and gets at least a third of the room.
+    """A layer's name with its type and shape; a long name loses its front, then the type goes, so that rows differ.
 
     >>> labelled("0", "Linear 784→128"), labelled("encoder.layers.11.linear1", "Linear 128→512")
-    ('0  Linear 784→128', '…inear1 Linear 128→5…')
+    ('0  Linear 784→128', '….11.linear1 128→512')
     """
     whole = f"{name}  {description}".rstrip()
     if len(whole) <= NAME:
         return whole
-    room = max(NAME // 3, NAME - len(description) - 1)
+    if len(name) + len(description) + 1 > NAME:
+        description = description.partition(" ")[2] or description
+    room = max(NAME // 2, NAME - len(description) - 2)
     short = name if len(name) <= room else f"…{name[1 - room :]}"
     rest = NAME - len(short) - 1
     return f"{short} {description if len(description) <= rest else description[: rest - 1] + '…'}".rstrip()

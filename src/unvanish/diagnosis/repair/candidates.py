@@ -25,6 +25,7 @@ STEPS = ("lr_high", "lr_low", "regularisation")
 MENDED_BY_HAND = ("gradients_accumulate", "no_step", "broken_graph", "data_order", "labels", "batch_leak", "non_finite")
 NORM, ADAM = NormalizeInside("batch-norm", learned=True), BetterOptimizer("Adam", 0.001)
 USUAL: tuple[Part, ...] = (CentredCriticalInit(), HeInit(), ADAM, rate(0.1), NORM, SkipEveryBlock())
+STRUCTURE = (SkipEveryBlock(), NORM)
 BESIDE = Change.of((NORM, ADAM))  # what is often advised, whatever it is
 UNIVERSAL = Change.of((SkipEveryBlock(), NORM, ADAM, WithoutDropout()))  # mends most, by four changes
 MOST = 10  # single changes
@@ -54,9 +55,17 @@ def pairs(best: Sequence[Change]) -> list[Change]:
         for other in best[index + 1 :]:
             if _compatible(one.parts[0], other.parts[0]):
                 found[Change.of((*one.parts, *other.parts))] = None
-        if _compatible(one.parts[0], ADAM):
-            found[Change.of((*one.parts, ADAM))] = None
+    for one in [*(change.parts[0] for change in best), *STRUCTURE]:
+        if _compatible(one, ADAM):
+            found[Change.of((one, ADAM))] = None
     return list(found)
+
+
+def extended(best: Change) -> list[Change]:
+    """The best change with one more part, and the four that mend most: where two parts do not do."""
+    kinds = {type(part) for part in best.parts}
+    more = [Change.of((*best.parts, one)) for one in (*STRUCTURE, ADAM, WithoutDropout()) if type(one) not in kinds]
+    return [*more, UNIVERSAL]
 
 
 def _prescribed(finding: Finding) -> Iterator[Part]:

@@ -8,9 +8,11 @@
    interval of the improvement that does not exclude 0 proves nothing, and the network is given back as it is.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,13 +25,14 @@ from unvanish.core.setup import Loss, Setup
 from unvanish.core.values import at_least_one, counted, whole_number
 from unvanish.diagnosis.check import check
 from unvanish.diagnosis.diagnosis import Diagnosis
+from unvanish.diagnosis.evidence.simple import simple_models
 from unvanish.diagnosis.given import Given, Optimizers, given
 from unvanish.diagnosis.repair.candidates import BESIDE, by_hand, singles
 from unvanish.diagnosis.repair.change import Change, Treated
 from unvanish.diagnosis.repair.data import Parts, parts_of, read
 from unvanish.diagnosis.repair.proof import SEEDS, Proof
 from unvanish.diagnosis.repair.result import Best, Repair
-from unvanish.diagnosis.repair.score import metric_of
+from unvanish.diagnosis.repair.score import chance, metric_of
 from unvanish.diagnosis.repair.selection import Selection, Tried
 from unvanish.diagnosis.repair.training import Training, seconds_a_step
 from unvanish.diagnosis.trial.isolation import isolated, unwrapped
@@ -37,8 +40,9 @@ from unvanish.remedies import ALL
 
 LADDER = (25, 50, 100, 200, 400, 800, 1600)  # steps of a training at full length
 BUDGET_S = 60.0
-TRAININGS = 22  # at full length, of selection and proof together: what a repair costs
+TRAININGS = 24  # at full length, of selection and proof together: what a repair costs
 LATE = 2.0  # times the budget: it is given up, and says so
+ENOUGH = 0.8  # of a simple model's skill
 FLOW = ("vanishing", "collapse", "saturated")
 
 
@@ -122,7 +126,7 @@ class _Job:
         self._say_price(steps)
         selection = Selection(
             self._made, self.parts, metric, self.what.loss_fn, steps, self.progress, self._is_late,
-            signal_counts=any(one.kind in FLOW for one in diagnosis.findings if one.sure),
+            signal_counts=any(one.kind in FLOW for one in diagnosis.findings if one.sure), enough=self._enough(metric),
         )  # fmt: skip
         chosen, proof = None, Proof((), ())
         try:
@@ -152,6 +156,15 @@ class _Job:
         what, example = self.what, self.parts.train[0].input
         assert what.optimizer is not None
         return change.made(what.model, what.optimizer, what.loss_fn, example, self.seed + seed)
+
+    def _enough(self, metric: str) -> float:
+        """What simple models reach, but for a fifth of their skill; −∞ where they learn nothing or cannot be asked."""
+        with suppress(Exception):  # of whatever users' batches hold
+            simple = simple_models(self.parts.train, self.parts.select)
+            if simple is not None and metric != "−loss":
+                skill = ENOUGH * simple.skill[simple.best]
+                return skill if metric != "accuracy" else chance(self.parts.select) * (1 - skill) + skill
+        return -math.inf
 
     def _affordable(self, untreated: Treated) -> int:
         """The steps of the ladder that the budget allows, after what the diagnosis has taken."""

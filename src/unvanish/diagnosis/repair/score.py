@@ -50,6 +50,13 @@ def scores(metric: str, model: nn.Module, batches: Sequence[Batch], loss: Loss) 
             module.training = mode
 
 
+def chance(batches: Sequence[Batch]) -> float:
+    """The share of the most frequent class."""
+    targets = [one for batch in batches if (one := main_target(batch)) is not None]
+    counts = torch.unique(torch.cat([one.flatten() for one in targets]), return_counts=True)[1]
+    return float(counts.max() / counts.sum())
+
+
 def _of_batch(metric: str, model: nn.Module, batch: Batch, batches: Sequence[Batch], loss: Loss) -> float:
     with suppress(RuntimeError):  # of a loss that does not take what has become of the outputs
         output = _outputs(model, batch)

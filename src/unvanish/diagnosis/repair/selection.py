@@ -1,7 +1,7 @@
 """The selection: candidates are trained at equal budgets on the same batches, the promising ones for longer.
 
 Successive halving: after a quarter of the steps the worse half goes and pairs of the best come; what is left after half
-of them takes all.
+of them takes all. Where the best is then far behind simple models, one more part is added to it.
 (Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization", algorithm 1.)
 """
 
@@ -17,7 +17,7 @@ from unvanish.core.errors import UnvanishError
 from unvanish.core.setup import Loss
 from unvanish.core.table import Array
 from unvanish.diagnosis.profile import backward_loss
-from unvanish.diagnosis.repair.candidates import pairs, refused
+from unvanish.diagnosis.repair.candidates import extended, pairs, refused
 from unvanish.diagnosis.repair.change import Change, Treated
 from unvanish.diagnosis.repair.data import Parts
 from unvanish.diagnosis.repair.training import Training
@@ -61,7 +61,12 @@ class Tried:
 
 @dataclass(eq=False)
 class Selection:
-    """Tries changes of one network. `said` is told what is going on; `stopped`, whether to end."""
+    """Tries changes of one network.
+
+    said     told what is going on
+    stopped  whether to end
+    enough   a score that needs no more parts
+    """
 
     make: Callable[[Change, int], Treated]
     parts: Parts
@@ -71,6 +76,7 @@ class Selection:
     said: Callable[[str], None]
     stopped: Callable[[], bool]
     signal_counts: bool
+    enough: float = -math.inf
     tried: list[Tried] = field(default_factory=list)
     trainings: dict[Change, Training] = field(default_factory=dict)
 
@@ -92,6 +98,11 @@ class Selection:
                 self._train_to(steps)
             if number < len(LEFT):
                 self._halve(LEFT[number], steps)
+        best = next(iter(self._ranked()), None)
+        if best is not None and best.score < self.enough and not self.stopped():
+            for change in extended(best.change):
+                self._enter(change, "candidate")
+            self._train_to(self.steps)
         return self._chosen(untreated)
 
     def _enter(self, change: Change, role: str) -> Tried:
