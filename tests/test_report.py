@@ -43,8 +43,9 @@ def made_up(method: str = "5", epochs: int = 4, seed: int = 42, layers: int = 7,
 
 def test_the_results_table():
     (row,) = table(grouped([made_up(seed=42), made_up(seed=44)]))
-    name, changes, last, best, to_70, start, end, state = row
+    name, changes, last, best, to_70, start, predicted, end, state = row
     assert (name, state) == ("5", "finished")
+    assert predicted.startswith("1/8.")  # of the network of method 5, whatever was made up
     assert changes == "skip connection: skips 1→3, 4→7"
     assert last == best == f"0.7430 ± {np.std([0.742, 0.744], ddof=1):.4f}"
     assert to_70 == "2 ± 0"
@@ -164,3 +165,49 @@ def test_a_real_browser_draws_every_chart_and_asks_for_nothing(tmp_path):
     charts = re.findall(r'class="chart[^"]*" data-spec="([^"]+)"', dumped.stdout)
     assert len(charts) == len(all_figures(groups))
     assert dumped.stdout.count("<svg") >= len(charts)
+
+
+def test_the_moments_that_theory_gets_are_those_of_the_images(data):
+    from unvanish.data.fashion_mnist import scaled
+    from unvanish.study.report.theory import PRODUCT, SQUARE
+    from unvanish.theory import Signal
+
+    found = Signal.of(scaled(data.train.pixels_ND[:20_000]).numpy())
+    assert (found.square, found.product) == pytest.approx((SQUARE, PRODUCT), rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["baseline", "1a", "2", "4a", "4b", "5", "centred-critical"])
+def test_each_method_s_prediction_is_near_what_is_measured(name):
+    (group,) = grouped([uv.run(uv.method(name, epochs=1, samples=1024))])
+    measured = attenuation(group.first, 0)
+    assert group.predicted == pytest.approx(measured, rel=0.35)  # a network of width 128 scatters, over seven layers
+
+
+def test_what_needs_more_epochs_says_so():
+    short, long = table(grouped([made_up("4b", epochs=32)])), table(grouped([made_up("4b", epochs=60)]))
+    assert short[0][-1] == "finished; stays at chance for some 55 epochs"
+    assert long[0][-1] == "finished"
+    assert "900 in all" in table(grouped([made_up("6", epochs=32)]))[0][-1]
+
+
+def test_the_whole_study_stands_behind_a_short_run():
+    from unvanish.study.report.published_length import published_length
+
+    study = published_length()
+    assert set(study.accuracy) == set(uv.METHODS)
+    assert {name: len(values) for name, values in study.accuracy.items() if name != "6"} == {
+        name: 300 for name in uv.METHODS if name != "6"
+    }
+    assert len(study.accuracy["6"]) == 900
+    for name, stages in PUBLISHED.items():
+        ends = [
+            figures[3] for (stage, epoch), figures in stages.items() if epoch == 300 and name not in ("1b", "3", "4b")
+        ]
+        assert all(abs(study.accuracy[name][-1] - end) < 0.03 for end in ends)
+    figures = all_figures(grouped([made_up("6", epochs=32), made_up("5", epochs=32)]))
+    assert "whole-study" in figures
+    assert study.made in json.dumps(figures["whole-study"].to_dict())
+    marks = json.dumps(figures["trainings-6"].to_dict())
+    assert "2, 0 frozen" not in marks
+    assert "4, 2 frozen" in marks
+    assert "whole-study" not in all_figures(grouped([made_up("5", epochs=300)]))

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import altair as alt
 import numpy as np
 
-AnyChart = TypeVar("AnyChart", alt.Chart, alt.ConcatChart, alt.LayerChart)
+AnyChart = TypeVar("AnyChart", bound=alt.Chart | alt.ConcatChart | alt.LayerChart)
 
 GREY = "#888"  # reads on white and on black
 LINES = 40  # steps: more would lie on each other

@@ -5,6 +5,8 @@ product of two inputs' pre-activations, which they share. What differs between i
 
     q^l = σ² fan_in E h² + σ_b²,    r^l = σ² fan_in E h h′ + σ_b²,    E h² = E φ(√q z)²,    E h h′ = E φ(u) φ(v)
 
+A bias that is centred, b = −W E h, leaves q^l = σ² fan_in (E h² − E h h′) and r^l = 0.
+
 Backward, with independent weights (Schoenholz et al. 2017, eq. 12), where n^l is the width:
 
     E δ_l² = E φ′(√q z)² · n^(l+1) σ² · E δ_(l+1)²/v_(l+1),    δ = ∂loss/∂z
@@ -76,7 +78,7 @@ class Layer:
 
     weight_std    of its weights, as they are
     bias_second   E b²
-    centred       its bias takes the mean activation of the layer before out of its input
+    centred       its bias takes out what the inputs share
     """
 
     fan_in: int
@@ -144,9 +146,8 @@ class _Pass:
 
 def _forward(layer: Layer, given: Signal) -> _Pass:
     factor = layer.fan_in * layer.weight_std**2
-    less = given.mean**2 if layer.centred else 0.0
-    q = factor * (given.square - less) + (0.0 if layer.centred else layer.bias_second)
-    r = factor * (given.product - less) + (0.0 if layer.centred else layer.bias_second)
+    q = factor * (given.square - given.product) if layer.centred else factor * given.square + layer.bias_second
+    r = 0.0 if layer.centred else factor * given.product + layer.bias_second
     divided = {
         Normalise.NOTHING: 1.0,
         Normalise.BATCH: max(q - r, 1e-300),

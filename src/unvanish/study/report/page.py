@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from unvanish.core.values import counted
 from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.render.templates import rendered
+from unvanish.study.report.figures import AnyFigure
 from unvanish.study.report.published import comparisons
 from unvanish.study.report.results import (
     COLUMNS,
@@ -25,7 +26,7 @@ from unvanish.study.report.results import (
 )
 
 
-def page(groups: Sequence[Group], figures: dict[str, alt.Chart]) -> str:
+def page(groups: Sequence[Group], figures: dict[str, AnyFigure]) -> str:
     """The report as HTML."""
     return rendered(
         "unvanish.study.report",
@@ -37,6 +38,7 @@ def page(groups: Sequence[Group], figures: dict[str, alt.Chart]) -> str:
         headline=headline(groups),
         specs={name: _without_schema_noise(chart.to_dict()) for name, chart in figures.items()},
         maps=[name for name in figures if name.startswith("gradient-")],
+        trainings=[name for name in figures if name.startswith("trainings-")],
         comparisons=comparisons(list(groups)),
         environments=different_environments(groups),
         reasons=_reasons(groups),

@@ -12,6 +12,12 @@ from unvanish.core.table import Array
 from unvanish.store.conditions import in_words
 from unvanish.store.record import Record
 from unvanish.study.methods import METHODS, label
+from unvanish.study.report.theory import predicted_signal
+
+NEEDS = {  # epochs, measured here with seed 42: see docs/results.md
+    "4b": (60, "stays at chance for some 55 epochs"),
+    "6": (300, "each of its first six trainings needs some 100 epochs, 900 in all"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,18 @@ class Group:
     def state(self) -> str:
         states = [record.outcome.state for record in self.records]
         return states[0] if len(set(states)) == 1 else ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
+
+    @property
+    def predicted(self) -> float | None:
+        """`attenuation` at the initial weights, by mean-field theory."""
+        signal = predicted_signal(self.recipe)
+        return signal[0] if signal else None
+
+    @property
+    def short(self) -> str:
+        """What a method needs more epochs for than this run has; "" where it has them."""
+        needed, why = NEEDS.get(label(self.recipe), (0, ""))
+        return why if self.recipe.epochs < needed else ""
 
     @property
     def last(self) -> Spread | None:
@@ -161,6 +179,7 @@ COLUMNS = (
     "best",
     "s to 70 %",
     "signal at start",
+    "predicted",
     "at the end",
     "state",
 )
@@ -178,8 +197,9 @@ def table(groups: Sequence[Group]) -> list[tuple[str, ...]]:
                 group.best.format(4) if group.best else "–",
                 group.to_70.format(0) if group.to_70 else "–",
                 as_factor(attenuation(group.first, 0)),
+                as_factor(group.predicted),
                 as_factor(attenuation(group.first, -1)),
-                group.state,
+                group.state + (f"; {group.short}" if group.short else ""),
             )
         )
     return rows

@@ -10,7 +10,7 @@ from unvanish.store.files import write_whole
 from unvanish.study.report.results import Group
 
 if TYPE_CHECKING:
-    import altair as alt
+    from unvanish.study.report.figures import AnyFigure
 
 
 def check_writable(path: Path) -> None:
@@ -23,7 +23,7 @@ def check_writable(path: Path) -> None:
         raise StoreError(f"{path} cannot be written ({error.strerror}); name another file") from error
 
 
-def write_report(groups: Sequence[Group], path: Path, figures: "dict[str, alt.Chart] | None" = None) -> None:
+def write_report(groups: Sequence[Group], path: Path, figures: "dict[str, AnyFigure] | None" = None) -> None:
     """Write the report of these runs. Every text in the page is escaped, whatever a recipe says."""
     from unvanish.study.report.figures import all_figures  # Altair is not needed before there is something to draw
     from unvanish.study.report.markdown import markdown
