@@ -73,6 +73,7 @@ def repair_fragment(
     curves: Mapping[str, Mapping[int, float]],
     metric: str,
     diagnosis: str,
+    after: Table | None = None,
     proof: str = "",
     code: str = "",
     by_hand: Sequence[tuple[str, str]] = (),
@@ -82,6 +83,7 @@ def repair_fragment(
     """A repair: its last word, its proof, the change as code, and what was tried.
 
     curves   by change, the score after so many steps
+    after    what was measured of the repaired network before its first step
     """
     return rendered(
         "unvanish.render",
@@ -95,6 +97,7 @@ def repair_fragment(
         rows=rows,
         plot=Markup(curve_plot(curves, metric)) if curves else "",
         metric=metric,
+        flow=Markup(flow_plot(after)) if after is not None and len(after) > 1 else "",
         dropped=dropped,
         said=said,
         diagnosis=Markup(diagnosis),

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from unvanish.core.setup import Loss
+from unvanish.core.table import Table
 from unvanish.core.values import counted
 from unvanish.diagnosis.diagnosis import Diagnosis
 from unvanish.diagnosis.repair.change import Change
@@ -27,6 +28,7 @@ class Best:
 
     model    untrained: the given weights with the change made
     loss_fn  to be used with it: the given one, unless the change is in the loss
+    table    what was measured of it on one batch, before any step
     code     what makes it, as Python, where `torch`, `uv`, `model`, `loss_fn`, `optimizer` and `batches` exist
     """
 
@@ -34,6 +36,7 @@ class Best:
     model: nn.Module
     loss_fn: Loss
     code: str
+    table: Table = field(repr=False)
     _optimizer: torch.optim.Optimizer = field(repr=False)
 
     def optimizer(self) -> torch.optim.Optimizer:
@@ -213,6 +216,7 @@ class Repair:
             metric=self.metric,
             dropped=[f"{one.change}: {one.dropped}" for one in self.tried if one.dropped and not one.scores],
             said=self.said,
+            after=self.best.table if self.best else None,
             diagnosis=self.diagnosis._repr_html_(),
         )
 

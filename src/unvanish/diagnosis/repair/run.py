@@ -33,7 +33,7 @@ from unvanish.diagnosis.repair.data import Parts, parts_of, read
 from unvanish.diagnosis.repair.proof import SEEDS, Proof
 from unvanish.diagnosis.repair.result import Best, Repair
 from unvanish.diagnosis.repair.score import chance, metric_of
-from unvanish.diagnosis.repair.selection import Selection, Tried
+from unvanish.diagnosis.repair.selection import Selection, Tried, measured
 from unvanish.diagnosis.repair.training import Training, seconds_a_step
 from unvanish.diagnosis.trial.isolation import isolated, unwrapped
 from unvanish.remedies import ALL
@@ -221,7 +221,10 @@ class _Job:
 
     def _best(self, chosen: Tried) -> Best:
         made = self._made(chosen.change, 0)
-        return Best(chosen.change, made.model, made.loss_fn, chosen.change.code(self.seed), made.optimizer)
+        with torch.enable_grad():
+            table = measured(made, self.parts.train[0])
+        made = self._made(chosen.change, 0)  # a pass may have moved running statistics
+        return Best(chosen.change, made.model, made.loss_fn, chosen.change.code(self.seed), table, made.optimizer)
 
     def _with_words(self, result: Repair) -> Repair:
         seconds = time.monotonic() - self.began

@@ -15,7 +15,7 @@ from torch import nn
 
 from unvanish.core.errors import UnvanishError
 from unvanish.core.setup import Loss
-from unvanish.core.table import Array
+from unvanish.core.table import Array, Table
 from unvanish.diagnosis.profile import backward_loss
 from unvanish.diagnosis.repair.candidates import extended, pairs, refused
 from unvanish.diagnosis.repair.change import Change, Treated
@@ -178,12 +178,18 @@ def exceeds(one: Array, other: Array) -> bool:
     return mean > ERRORS * error and mean > LEAST * scale
 
 
-def signal_left(treated: Treated, batch: Batch) -> float:
-    """Of the backward signal at its largest, what is left at the layer where least is; NaN where none is measured."""
+def measured(treated: Treated, batch: Batch) -> Table:
+    """What one pass of a batch shows, forward and backward, before any step."""
     model: nn.Module = treated.model
     value = treated.loss_fn(batch.output_of(model), batch.target)
     seen = observe([value], How(names_of(model), Guard(warn=False)))
     value.backward()
     (table,) = table_of([row_of(0, [seen], of_gradients(seen.layers))])
     model.zero_grad()
+    return table
+
+
+def signal_left(treated: Treated, batch: Batch) -> float:
+    """Of the backward signal at its largest, what is left at the layer where least is; NaN where none is measured."""
+    table = measured(treated, batch)
     return backward_loss(table).factor if len(table) > 1 else math.nan
