@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 import unvanish as uv
+from unvanish.core.nested import mapped
 from unvanish.measure.schedule import every
-from unvanish.train.batches import Batch, batch_of, mapped, shuffled, take
+from unvanish.train.batches import Batch, batch_of, shuffled, take
 from unvanish.train.step import plain_steps
 
 CPU = torch.device("cpu")

@@ -98,7 +98,7 @@ def test_the_scale_of_the_inputs_is_given_as_code(what: str) -> None:
     assert found.primary is not None
     assert found.primary.kind == "input_scale"
     there = run(found.changes[0][1], {"model": model, "loss_fn": CE, "optimizer": optimizer})
-    assert uv.check(there["model"], batches, CE, optimizer).learned
+    assert uv.check(there["model"], batches, CE, there["optimizer"]).learned
 
 
 def test_an_equation_over_a_wide_domain_is_told_though_its_loss_falls() -> None:

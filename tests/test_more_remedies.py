@@ -178,7 +178,7 @@ def test_a_skip_around_every_block_adds_its_input():
     for k in range(4):
         h = (h if k else 0) + torch.tanh(setup.model[2 * k](x if k == 0 else h))
     torch.testing.assert_close(model(x), setup.model[-1](h))
-    with pytest.raises(uv.NothingToDo, match="equal shape without a skip"):
+    with pytest.raises(uv.NothingToDo, match="equal shape and no skip"):
         uv.SkipEveryBlock().apply(replace(setup, model=model, blocks=uv.SkipEveryBlock().apply(setup).blocks))
 
 

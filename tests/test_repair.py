@@ -344,3 +344,44 @@ def test_the_command_repairs_records_and_exits(tmp_path):
     done = command(tmp_path, "repair", "model.py:make", "--format", "jsn")
     assert done.returncode == 2
     assert "did you mean 'json'" in done.stderr
+
+
+def test_models_of_several_inputs_are_repaired_by_changes_of_their_layers():
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp(depth=8)
+
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            return self.net(a + b)
+
+    for wrapped in (lambda x: {"a": x, "b": 0 * x}, lambda x: (x, 0 * x)):
+        model = Sum()
+        batches = [(wrapped(x), y) for x, y in classes()]
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        repair = uv.repair(model, batches, CE, optimizer, steps=100)
+        assert repair.outcome == "repaired"
+        names = {"torch": torch, "uv": uv, "model": model, "optimizer": optimizer, "loss_fn": CE, "batches": batches}
+        exec(repair.best.code, names)
+        pair = zip(names["model"].parameters(), repair.best.model.parameters(), strict=True)
+        assert all(torch.equal(one, other) for one, other in pair)
+
+
+def test_what_a_candidate_is_compared_with_may_be_one_itself():
+    """Where Adam is there already, batch norm with Adam is batch norm, which goes into pairs all the same."""
+    model = mlp()
+    repair = uv.repair(model, classes(), CE, torch.optim.Adam(model.parameters(), 0.001), steps=100)
+    norm = next(one for one in repair.tried if one.role == "batch norm + Adam")
+    assert norm.change.parts == (uv.NormalizeInside("batch-norm", learned=True),)
+    assert norm.candidate
+    assert not any(isinstance(part, uv.BetterOptimizer) for one in repair.tried for part in one.change.parts[1:])
+
+
+def test_a_deep_network_gets_one_more_part():
+    """Where two do not reach what simple models do."""
+    torch.manual_seed(0)
+    layers = [layer for _ in range(40) for layer in (nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.2))]
+    model = nn.Sequential(*layers, nn.Linear(16, 4))
+    repair = uv.repair(model, classes(), CE, torch.optim.SGD(model.parameters(), 0.01), steps=60)
+    assert any(len(one.change.parts) > 2 and one.candidate for one in repair.tried)
+    assert repair.outcome == "repaired"

@@ -20,14 +20,14 @@ app = typer.Typer(
     name="unvanish",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="""See where the gradient dies in a deep network, learn why, fix it, and prove that the fix worked.
 
-Start with [bold]unvanish reproduce[/bold]: six classic remedies for vanishing gradients on FashionMNIST.
+Start with **unvanish reproduce**: six classic remedies for vanishing gradients on FashionMNIST.
 
-Or with [bold]unvanish check[/bold]: what is wrong with a network of your own, and [bold]unvanish repair[/bold]: a
+Or with **unvanish check**: what is wrong with a network of your own, and **unvanish repair**: a
 change that mends it, with its proof.""",
     epilog="Exit codes: 0 done · 1 a run failed, or a network is failing · 2 wrong usage · 130 interrupted.",
 )

@@ -2,12 +2,14 @@
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unvanish.core.activations import is_activation
 from unvanish.core.errors import UnvanishError
+from unvanish.core.nested import call, mapped
 
 Block = tuple[str, ...]  # dotted module names; the last one's output is the block's output
 
@@ -16,7 +18,7 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 DROPOUTS = (nn.modules.dropout._DropoutNd,)
 
 
-def find_blocks(model: nn.Module, example: Tensor) -> tuple[tuple[Block, ...], str]:
+def find_blocks(model: nn.Module, example: Any) -> tuple[tuple[Block, ...], str]:
     """The hidden blocks of any network, and its output layer, found by running `example` once.
 
     A block is a weight layer with the normalisations, activations and dropouts that run after it,
@@ -41,7 +43,7 @@ def find_blocks(model: nn.Module, example: Tensor) -> tuple[tuple[Block, ...], s
     return tuple(tuple(group) for group in groups[:-1]), groups[-1][0]
 
 
-def forward_order(model: nn.Module, example: Tensor) -> list[str]:
+def forward_order(model: nn.Module, example: Any) -> list[str]:
     """The dotted names of the leaf modules in the order in which a forward pass calls them."""
     model = copy.deepcopy(model)
     called: list[str] = []
@@ -52,7 +54,7 @@ def forward_order(model: nn.Module, example: Tensor) -> list[str]:
     return called
 
 
-def output_shapes(model: nn.Module, names: list[str], example: Tensor) -> list[tuple[int, ...]]:
+def output_shapes(model: nn.Module, names: list[str], example: Any) -> list[tuple[int, ...]]:
     """The shape of one sample (without the batch dimension) that each named module gives."""
     model = copy.deepcopy(model)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -66,17 +68,21 @@ def output_shapes(model: nn.Module, names: list[str], example: Tensor) -> list[t
     return [shapes[name] for name in names]
 
 
-def quiet_forward(model: nn.Module, example: Tensor) -> None:
+def quiet_forward(model: nn.Module, example: Any) -> None:
     """A forward pass that moves no statistics and draws no random numbers (dropout is off), on a copy of `example`."""
     model.eval()
     with torch.enable_grad():  # it may differentiate by its input
         try:
-            model(example.clone())  # a model may work on it in place
+            call(model, mapped(torch.clone, example))  # a model may work on it in place
         except Exception as error:  # of whatever a user's model is made of
             raise UnvanishError(
-                f"{type(model).__name__} cannot be run on the example, of shape {tuple(example.shape)}: "
+                f"{type(model).__name__} cannot be run on the example{_of_shape(example)}: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+
+def _of_shape(example: Any) -> str:
+    return f", of shape {tuple(example.shape)}" if isinstance(example, Tensor) else ""
 
 
 def modules_in(model: nn.Module, block: Block) -> Iterator[tuple[str, nn.Module]]:

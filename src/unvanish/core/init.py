@@ -8,9 +8,10 @@ builds its layers and then draws their weights.
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unvanish.core.blocks import NORMS, WEIGHT_LAYERS, Block, modules_in
 
@@ -19,7 +20,7 @@ class InitPolicy(ABC):
     """A way to draw weights that looks at the network, or at its data."""
 
     @abstractmethod
-    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Tensor) -> None:
+    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Any) -> None:
         """Draw weights of a model, in place, from torch's global stream. `example` is a batch of its inputs."""
 
 
@@ -40,7 +41,7 @@ class Init:
     policy: InitPolicy | None = None
     anew: bool = True
 
-    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Tensor) -> None:
+    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Any) -> None:
         """Draw the weights of a model, in place, from torch's global stream."""
         if self.anew:
             self._draw_anew(model, blocks)

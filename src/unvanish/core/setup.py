@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,7 +48,8 @@ class Setup:
     model      any `nn.Module`
     blocks     its hidden blocks, input side first, each one or more dotted module names
     output     the dotted name of the layer behind the last block
-    example    an input batch: for looking at shapes, and for initial weights that depend on the data
+    example    an input batch: for looking at shapes, and for initial weights that depend on the data. A tensor; a tuple
+               or a dict for a model of several inputs
     init       how the weights are drawn by `build()`, that is, when training begins; `None` leaves the model's own
     optimizer  makes an optimizer over the parameters that it is given
     loss_fn    takes (output, target)
@@ -58,7 +59,7 @@ class Setup:
     model: nn.Module
     blocks: tuple[Block, ...]
     output: str
-    example: Tensor
+    example: Any
     init: Init | None
     optimizer: OptimizerFactory
     loss_fn: Loss
@@ -76,7 +77,7 @@ class Setup:
     def of(
         cls,
         model: nn.Module,
-        example: Tensor,
+        example: Any,
         *,
         optimizer: OptimizerFactory | None = None,
         loss_fn: Loss = functional.cross_entropy,
@@ -92,10 +93,10 @@ class Setup:
         if loss is not None:
             warnings.warn("Setup.of(loss=…) is called loss_fn now", DeprecationWarning, stacklevel=2)
             loss_fn = loss
-        if not isinstance(model, nn.Module) or not isinstance(example, Tensor):
+        if not isinstance(model, nn.Module) or not isinstance(example, Tensor | tuple | list | Mapping):
             raise RecipeError(
-                "Setup.of(model, example) takes a torch.nn.Module and a tensor that it can be called with; not "
-                f"{type(model).__name__} and {type(example).__name__}"
+                "Setup.of(model, example) takes a torch.nn.Module and inputs that it can be called with, a tensor, "
+                f"a tuple or a dict; not {type(model).__name__} and {type(example).__name__}"
             )
         if blocks is None or output is None:
             found, last = find_blocks(model, example)
@@ -115,9 +116,7 @@ class Setup:
     def like(cls, model: nn.Module, optimizer: torch.optim.Optimizer, loss_fn: Loss, example: Any) -> "Setup":
         """The setup of a training that stands already: its optimizer's class and options, whatever the model becomes.
 
-        example   a batch of inputs, one tensor. Where no blocks are found, the setup has none
-
-        Raises `RecipeError` where the example is no tensor.
+        example   a batch of inputs. Where no blocks are found, the setup has none
         """
         factory = SameOptimizer.of(optimizer)
         try:

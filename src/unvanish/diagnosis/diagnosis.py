@@ -121,9 +121,8 @@ class Diagnosis:
             return one.code
         if isinstance(one, str) or not self.example:
             return ""
-        if isinstance(one, InitRemedy):  # drawn by the data
-            return "example, _ = next(iter(batches))\n" + applied(one, "example")
-        return applied(one, self.example)
+        drawn = isinstance(one, InitRemedy) and not self.example.startswith("next(")  # by the data
+        return applied(one, "next(iter(batches))[0]" if drawn else self.example)
 
     def __str__(self) -> str:
         below = layer_table(self.table, self.described)

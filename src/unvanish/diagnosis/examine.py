@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from unvanish.core.blocks import NORMS
+from unvanish.core.nested import mapped
 from unvanish.core.setup import Loss
 from unvanish.core.table import Table
 from unvanish.diagnosis.checks.input_scale import unusual
@@ -30,7 +31,7 @@ from unvanish.measure.graph.layers import tensors_in
 from unvanish.measure.graph.passes import How, Pass, observe, of_gradients
 from unvanish.measure.graph.recorder import Row, row_of, table_of
 from unvanish.measure.guard import Guard
-from unvanish.train.batches import LABELS, Batch, mapped
+from unvanish.train.batches import LABELS, Batch
 
 PASSES = 2
 LONG = 60  # steps after which networks that learn are not far behind a simple model

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.core.errors import UnvanishError
+from unvanish.core.nested import mapped
 from unvanish.core.setup import Loss
 from unvanish.core.values import counted
 from unvanish.diagnosis.evidence.broadcast import broadcast_of
@@ -26,7 +27,7 @@ from unvanish.diagnosis.examination import Examination, Inputs
 from unvanish.diagnosis.trial.context import TrialContext
 from unvanish.measure.graph.layers import tensors_in
 from unvanish.measure.graph.operations import base
-from unvanish.train.batches import Batch, mapped
+from unvanish.train.batches import Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +90,9 @@ def facts(context: TrialContext) -> Facts:
 
 
 def _example(batch: Batch) -> str:
-    """Of one tensor; a setup takes no other."""
+    """One tensor by its shape; others out of the batches."""
     if not isinstance(batch.input, Tensor):
-        return ""
+        return "next(iter(batches))" + ("" if batch.target is None else "[0]")
     kind = "" if batch.input.dtype == torch.float32 else f", dtype={batch.input.dtype}"
     return f"torch.zeros({', '.join(map(str, batch.input.shape))}{kind})"
 

@@ -4,7 +4,6 @@ import textwrap
 
 from unvanish.core.finding import Fix
 from unvanish.core.remedy import OptimizerRemedy, Remedy
-from unvanish.remedies import ClassWeights, TargetStandardisation
 
 HE = Fix(
     "critical initial weights (He for ReLU, σ_w = 1 for tanh: xavier_normal_)",
@@ -33,7 +32,7 @@ NARROWER = Fix(
 OPTIMIZER_ANEW = (  # over the model's parameters as they are now
     "lr = optimizer.param_groups[0]['lr']\noptimizer = type(optimizer)(model.parameters(), lr=lr)"
 )
-CHANGES_THE_LOSS = (ClassWeights, TargetStandardisation)
+DRAWS = (HE, ZERO_BIASES, DRAWN_ANEW, NARROWER)  # other weights, as initialisations are
 WIDTH = 76  # cells of a line of code
 
 
@@ -44,23 +43,17 @@ def applied(remedy: Remedy, example: str) -> str:
     made = textwrap.wrap(f"remedy = uv.{remedy!r}", WIDTH, subsequent_indent="    ", break_long_words=False)
     lines = (
         f"setup = uv.Setup.like(model, optimizer, loss_fn, {example})",
-        "model, optimizer = remedy.apply(setup).build()",
+        "setup = remedy.apply(setup)",
+        "model, optimizer = setup.build()",
+        "loss_fn = setup.loss_fn",
     )
-    changed = ["loss_fn = remedy.apply(setup).loss_fn"] if isinstance(remedy, CHANGES_THE_LOSS) else []
-    return "\n".join([*made, *lines, *changed])
+    return "\n".join([*made, *lines])
 
 
-def rate(factor: float, text: str = "") -> Fix:
-    """The optimizer's learning rate times a factor."""
-    word = text or f"the learning rate × {factor:.2g}"
-    return Fix(word, f"for group in optimizer.param_groups:\n    group['lr'] *= {factor:.2g}")
+def rounded(value: float, digits: int = 6) -> float:
+    """As a person would write it.
 
-
-def scaled(mean: float, std: float) -> Fix:
-    """Inputs of mean 0 and standard deviation 1."""
-    return Fix(
-        "inputs of mean 0 and standard deviation 1: in the data set, or in front of the model",
-        f"mean, std = {mean:.6g}, {std:.6g}\n"
-        "scale = lambda x: (x - mean) / std if x.is_floating_point() else x\n"
-        "model.register_forward_pre_hook(lambda _, inputs: tuple(map(scale, inputs)))",
-    )
+    >>> rounded(0.0016455432794473689, 2)
+    0.0016
+    """
+    return float(f"{value:.{digits}g}")

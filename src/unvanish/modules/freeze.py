@@ -1,12 +1,14 @@
 """The network of one stage: the blocks that it holds, the ones that are frozen, its output layer."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
 
 from unvanish.core.blocks import modules_in, quiet_forward
 from unvanish.core.errors import RecipeError
+from unvanish.core.nested import mapped
 from unvanish.core.setup import Setup, Stage
 from unvanish.modules.replace import replaced
 from unvanish.modules.residual import Residual
@@ -56,7 +58,7 @@ def _with_fresh_output(setup: Setup, network: nn.Module) -> nn.Module:
     return replaced(network, {setup.output: lambda _: fresh.to(old.weight.device, old.weight.dtype)})
 
 
-def _input_width(network: nn.Module, name: str, example: torch.Tensor) -> int:
+def _input_width(network: nn.Module, name: str, example: Any) -> int:
     """How many features reach the named layer, whatever it takes itself."""
     seen: list[int] = []
 
@@ -66,5 +68,6 @@ def _input_width(network: nn.Module, name: str, example: torch.Tensor) -> int:
             return x
 
     ruled = replaced(network, {name: lambda _: Ruler()})
-    quiet_forward(copy.deepcopy(ruled), example.to(next(network.parameters()).device))
+    place = next(network.parameters()).device
+    quiet_forward(copy.deepcopy(ruled), mapped(lambda one: one.to(place), example))
     return seen[0]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from unvanish.core.activations import is_activation
 from unvanish.core.blocks import DROPOUTS, NORMS, WEIGHT_LAYERS, Block, modules_in
 from unvanish.core.errors import RecipeError
+from unvanish.core.nested import call, mapped
 from unvanish.core.setup import Setup
 from unvanish.theory import ACTIVATIONS, Activation
 
@@ -103,18 +105,21 @@ def orthogonal_(weight: Tensor, gain: float) -> None:
 def draw_as_it_runs(
     model: nn.Module,
     sites: Sequence[Site],
-    example: Tensor,
+    example: Any,
     draw: Callable[[Site, Tensor], None],
     seen: Callable[[Site, Tensor], None] = lambda _site, _output: None,
 ) -> None:
     """One forward pass; `draw` is called before each layer, with its input, `seen` after it, with its output.
 
     So each layer is drawn by what the layers before it, drawn already, make of the example. Buffers are put back.
+    `RecipeError` where the first layer's inputs are all the same.
     """
     place = next(model.parameters()).device
     hooks, done = [], set[str]()
 
     def before(site: Site, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if not done:
+            spread_of(args[0])  # inputs that are all the same tell nothing
         if site.name not in done:
             draw(site, args[0])
 
@@ -130,7 +135,7 @@ def draw_as_it_runs(
         ]
     try:
         with _undisturbed(model), torch.no_grad():
-            model(example.to(place).clone())
+            call(model, mapped(lambda one: one.to(place).clone(), example))
     finally:
         for hook in hooks:
             hook.remove()

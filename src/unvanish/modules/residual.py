@@ -9,12 +9,13 @@ threads, checkpointed as a whole and copied.
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from unvanish.core.blocks import Block, quiet_forward
+from unvanish.core.blocks import Block, output_shapes, quiet_forward
+from unvanish.core.errors import NothingToDo
 from unvanish.modules.replace import replaced
 from unvanish.modules.wiring import Add, Put, Then, Wire
 
@@ -66,27 +67,29 @@ def with_gates(model: nn.Module, blocks: Sequence[Block]) -> nn.Module:
     return replaced(model, {block[-1]: lambda last: nn.Sequential(last, Gate()) for block in blocks})
 
 
-def around_each(
-    model: nn.Module, blocks: Sequence[Block], shapes: Sequence[tuple[int, ...]], example: Tensor
-) -> list[tuple[int, int]]:
+def around_each(model: nn.Module, blocks: Sequence[Block], example: Any) -> list[tuple[int, int]]:
     """The pairs (a, b) of blocks that run one on the output of the other, of equal shape, without a skip as yet.
 
-    shapes   of the blocks' outputs
-    example  Blocks that are given the same tensor, as the projections of an attention are, stand side by side.
+    Blocks that are given the same tensor, as the projections of an attention are, stand side by side. `NothingToDo`
+    where there is no pair.
     """
+    shapes = output_shapes(model, [block[-1] for block in blocks], example) if blocks else []
     model = replaced(model, {})
     given: dict[str, Tensor] = {}
     for block in blocks:
         module = model.get_submodule(block[0])
         module.register_forward_pre_hook(partial(_note, given, block[0]))
     quiet_forward(model, example)
-    return [
+    pairs = [
         (k, k + 1)
         for k in range(len(blocks) - 1)
         if shapes[k] == shapes[k + 1]
         and given.get(blocks[k][0]) is not given.get(blocks[k + 1][0])
         and not _has_skip(model, blocks[k + 1][-1])
     ]
+    if not pairs:
+        raise NothingToDo("no two hidden blocks that run one after the other have outputs of equal shape and no skip")
+    return pairs
 
 
 def _note(given: dict[str, Tensor], name: str, _module: nn.Module, args: tuple[Tensor, ...]) -> None:

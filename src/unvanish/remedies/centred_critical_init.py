@@ -16,7 +16,7 @@ smaller the steps that the network stands: a thousand layers want Adam 1e-4.
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from pydantic import Field
@@ -53,8 +53,7 @@ class CentredCriticalInit(InitRemedy):
         if all(phi is None or phi.kink_at_zero or not phi.slope_at_zero for phi in found):
             raise NothingToDo("no hidden activation has a linear range around 0; use He's initialisation (HeInit)")
 
-    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Tensor) -> None:
-        spread_of(example)
+    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Any) -> None:
         before: list[tuple[Activation | None, float]] = []
 
         @torch.no_grad()

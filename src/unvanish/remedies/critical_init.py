@@ -12,7 +12,7 @@ use `CentredCriticalInit`. What is kept is a mean square: Gaussian weights scatt
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from unvanish.core.errors import NothingToDo
 from unvanish.core.remedy import InitRemedy
 from unvanish.core.setup import Setup
 from unvanish.core.values import validated
-from unvanish.modules.initialise import Site, activations_of, draw_as_it_runs, sites_of, spread_of
+from unvanish.modules.initialise import Site, activations_of, draw_as_it_runs, sites_of
 from unvanish.theory import Activation
 from unvanish.theory.gaussian import moments
 
@@ -40,8 +40,7 @@ class CriticalInit(InitRemedy):
         if not any(activations_of(setup)):
             raise NothingToDo("no hidden block has an activation module that theory knows")
 
-    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Tensor) -> None:
-        spread_of(example)
+    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Any) -> None:
         before: list[Activation | None] = [None]
         lengths = [0.0]
 

@@ -12,10 +12,10 @@ lose the signal by chance all the same, since the scatter of the layers adds up 
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unvanish.core.blocks import Block
 from unvanish.core.errors import NothingToDo
@@ -39,7 +39,7 @@ class HeInit(InitRemedy):
             raise NothingToDo("He's initialisation is for ReLU and its kind, and no hidden block has such a module")
 
     @torch.no_grad()
-    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Tensor) -> None:
+    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Any) -> None:
         for site in sites_of(model, blocks, output):
             slope = moments(site.behind, 1.0)[2] if site.behind and _rectifies(site.behind) else 1.0
             site.weight.normal_(0, math.sqrt(1 / (slope * site.fan_in)))

@@ -10,7 +10,7 @@ sigmoid's common mean counts as signal: what differs between inputs, and the gra
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from pydantic import Field
@@ -20,7 +20,7 @@ from unvanish.core.blocks import Block
 from unvanish.core.remedy import InitRemedy
 from unvanish.core.setup import Setup
 from unvanish.core.values import validated
-from unvanish.modules.initialise import Site, draw_as_it_runs, orthogonal_, sites_of, spread_of
+from unvanish.modules.initialise import Site, draw_as_it_runs, orthogonal_, sites_of
 
 
 @final
@@ -35,8 +35,7 @@ class LSUVInit(InitRemedy):
     def refuse(self, setup: Setup) -> None:
         pass  # any weight layer can be drawn so
 
-    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Tensor) -> None:
-        spread_of(example)
+    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Any) -> None:
         draw_as_it_runs(model, sites_of(model, blocks, output), example, self._draw)
 
     @torch.no_grad()

@@ -107,6 +107,8 @@ class NormalizeInside(Remedy):
             raise RecipeError("standardize has nothing to learn; learned=True goes with batch-norm")
 
     def apply(self, setup: Setup) -> Setup:
+        if not setup.blocks:
+            raise NothingToDo("the network has no hidden Linear or convolution layers to normalise behind")
         layers = [name for block in setup.blocks for name in self._bare_layers(setup.model, block)]
         if not layers:
             raise NothingToDo("every hidden block normalises already")

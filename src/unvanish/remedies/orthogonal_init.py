@@ -11,10 +11,10 @@ gain 1 the sigmoid's slope of 1/4 still shrinks the gradient; it needs gain 4 an
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, final
+from typing import Annotated, Any, ClassVar, final
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from unvanish.core.blocks import Block
 from unvanish.core.remedy import InitRemedy
@@ -35,7 +35,7 @@ class OrthogonalInit(InitRemedy):
     def refuse(self, setup: Setup) -> None:
         pass  # any weight layer can be drawn so
 
-    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Tensor) -> None:
+    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Any) -> None:
         for site in sites_of(model, blocks, output):
             orthogonal_(site.weight, self.gain)
             site.set_bias(0.0)

@@ -12,8 +12,6 @@ weights of f get α times their gradient. Layers between shapes still shrink or 
 from dataclasses import replace
 from typing import ClassVar, final
 
-from unvanish.core.blocks import output_shapes
-from unvanish.core.errors import NothingToDo
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup
 from unvanish.core.values import validated
@@ -28,10 +26,7 @@ class ReZero(Remedy):
     kind: ClassVar[str] = "rezero"
 
     def apply(self, setup: Setup) -> Setup:
-        shapes = output_shapes(setup.model, [block[-1] for block in setup.blocks], setup.example)
-        pairs = around_each(setup.model, setup.blocks, shapes, setup.example)
-        if not pairs:
-            raise NothingToDo("no two blocks that run one after the other have outputs of equal shape without a skip")
+        pairs = around_each(setup.model, setup.blocks, setup.example)
         gated = with_gates(setup.model, [setup.blocks[b] for _, b in pairs])
         model, blocks = with_paths(gated, setup.blocks, pairs)
         return replace(setup, model=model, blocks=blocks)

@@ -10,7 +10,7 @@ Limitations: less overfitting, which dropout is there for, goes with it: keep it
 """
 
 from dataclasses import replace
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from torch import nn
 
@@ -37,7 +37,8 @@ class WithoutDropout(Remedy):
             raise NothingToDo("the network has no dropout module")
         model = replaced(setup.model, dict.fromkeys(own, lambda _: nn.Identity()))
         for name in inside:
-            setattr(model.get_submodule(name), "dropout", 0.0)  # noqa: B010 - a number of either class
+            found: Any = model.get_submodule(name)  # the number of a recurrent layer, or of an attention
+            found.dropout = 0.0
         return replace(setup, model=model)
 
     def __str__(self) -> str:

@@ -10,11 +10,11 @@ layer, and of ReLU half is lost, so it shrinks by √2. Behind tanh the signal d
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from unvanish.core.blocks import Block
 from unvanish.core.remedy import InitRemedy
@@ -36,7 +36,7 @@ class XavierInit(InitRemedy):
         pass  # any weight layer can be drawn so
 
     @torch.no_grad()
-    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Tensor) -> None:
+    def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Any) -> None:
         for site in sites_of(model, blocks, output):
             site.weight.normal_(0, self.gain * (2 / (site.fan_in + site.fan_out)) ** 0.5)
             site.set_bias(0.0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.core.errors import UnvanishError
+from unvanish.core.nested import call, mapped
 from unvanish.measure.graph.layers import tensors_in
 
 T = TypeVar("T")
@@ -44,15 +45,6 @@ class Batch:
             if tensor.dim():
                 return len(tensor)
         return 1
-
-
-def call(model: nn.Module, value: Any) -> Any:
-    """`model(**value)` for a dict, `model(*value)` for a tuple or a list, `model(value)` for the rest."""
-    if isinstance(value, Mapping):
-        return model(**value)
-    if isinstance(value, tuple | list):
-        return model(*value)
-    return model(value)
 
 
 def batch_of(item: Any, device: torch.device | None) -> Batch:
@@ -176,33 +168,12 @@ def without_graph(function: Callable[[], T]) -> T:
             return function()
 
 
-def mapped(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """The same nesting with every tensor changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, Mapping):
-        items = {key: mapped(change, inner) for key, inner in value.items()}
-        return items if type(value) is dict else _like(value, items)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):  # a named tuple
-        return type(value)(*(mapped(change, inner) for inner in value))
-    if isinstance(value, tuple | list):
-        return type(value)(mapped(change, inner) for inner in value)
-    return value
-
-
 def shuffled(target: Any, order_B: Tensor) -> Any:
     """The targets with their samples in another order; a tensor of another first dimension is left."""
     size = len(order_B)
     return mapped(
         lambda tensor: tensor[order_B.to(tensor.device)] if tensor.dim() and len(tensor) == size else tensor, target
     )
-
-
-def _like(value: Mapping, items: dict) -> Any:
-    try:
-        return type(value)(items)  # pyright: ignore[reportCallIssue]
-    except TypeError:
-        return items
 
 
 def _described(item: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, final
 import torch
 from torch import Tensor, nn
 
+from unvanish.core.nested import call
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.setup import Loss, Setup
 from unvanish.core.table import Table
@@ -18,7 +19,7 @@ from unvanish.measure.graph.inputs import activation_inputs
 from unvanish.measure.graph.layers import names_of, tensors_in
 from unvanish.measure.graph.recorder import GraphRecorder, table_of
 from unvanish.measure.schedule import Schedule
-from unvanish.train.batches import Batch, call, without_graph
+from unvanish.train.batches import Batch, without_graph
 from unvanish.train.images import ImageData
 from unvanish.train.leaves import leaf_sequence
 from unvanish.train.native.form import fits, uncovered

@@ -20,9 +20,9 @@ import numpy as np
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
-from unvanish.diagnosis.fixes import HE, ZERO_BIASES, rate
+from unvanish.diagnosis.fixes import HE, ZERO_BIASES
 from unvanish.diagnosis.profile import contrast, saturating
-from unvanish.remedies import CentredCriticalInit, NormalizeInside
+from unvanish.remedies import CentredCriticalInit, LearningRate, NormalizeInside
 
 CONTRAST = 0.03  # √(1 − c): the outputs for two inputs correlate by c = 0.999
 NOTABLE = 0.3  # where nothing else that was tried explains a failure
@@ -30,7 +30,7 @@ NO_TRIAL = 0.003  # by 0.99999
 SUDDEN = 1e-4  # in one layer: the steepest gentle one, a sigmoid with weights from N(0, 0.05²), keeps 1/7
 
 IN_TRAINING = (
-    rate(0.1, "a smaller learning rate"),
+    LearningRate(0.1),
     "negative pairs, or a term for the variance of the embeddings (VICReg), in a loss that only pulls together",
     "a smaller weight of the divergence (KL annealing), where a decoder ignores its latent",
 )

@@ -20,10 +20,10 @@ import numpy as np
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
-from unvanish.diagnosis.fixes import ZERO_BIASES, rate
+from unvanish.diagnosis.fixes import ZERO_BIASES
 from unvanish.diagnosis.profile import MOST_DEAD as MOST
 from unvanish.diagnosis.profile import dead_layers, dead_only_at_this_scale
-from unvanish.remedies import BetterActivation, NormalizeInside
+from unvanish.remedies import BetterActivation, LearningRate, NormalizeInside
 
 ALL = 0.995  # all but one of 200: no path is left
 
@@ -41,7 +41,7 @@ class Dead(Check):
         BetterActivation("LeakyReLU"),
         "wider layers",
         NormalizeInside("batch-norm", learned=True),
-        rate(0.1, "a smaller learning rate"),
+        LearningRate(0.1),
     )
 
     def examine(self, seen: Examination) -> Finding | None:

@@ -17,7 +17,8 @@ from typing import final
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination, Inputs, Standardised
-from unvanish.diagnosis.fixes import scaled
+from unvanish.diagnosis.fixes import rounded
+from unvanish.remedies import InputStandardisation
 
 LEAST, MOST = 0.03, 8.0  # RMS: pixels from 0 to 1 have 0.3 to 0.5, standardised inputs 1, pixels from 0 to 255 about 90
 
@@ -29,7 +30,11 @@ class InputScale(Check):
     kind = "input_scale"
     title = "scale of the inputs"
     explains = ("lr_high", "lr_low", "dead", "saturated", "vanishing", "collapse", "exploding", "non_finite")
-    prescriptions = (scaled(0.0, 1.0), "normalisation of the inputs inside the network (BatchNorm1d first)")
+    prescriptions = (
+        InputStandardisation(0.0, 1.0),
+        "mean 0 and standard deviation 1 in the data set, by those of the training data",
+        "normalisation of the inputs inside the network (BatchNorm1d first)",
+    )
 
     def examine(self, seen: Examination) -> Finding | None:
         if seen.inputs is None or not unusual(seen.inputs):
@@ -45,7 +50,7 @@ class InputScale(Check):
                 f"; with mean 0 and standard deviation 1 {_what_then(seen, standardised)}" if standardised.helps else ""
             ),
             certainty=0.4 if not standardised.helps else 0.6 if seen.learned else 0.95,
-            prescriptions=(scaled(seen.inputs.mean, seen.inputs.std or 1.0), *self.prescriptions[1:]),
+            prescriptions=(_for(seen.inputs), *self.prescriptions[1:]),
             mean=seen.inputs.mean,
             std=seen.inputs.std,
         )
@@ -60,6 +65,10 @@ class InputScale(Check):
             mean=inputs.mean,
             std=inputs.std,
         )
+
+
+def _for(inputs: Inputs) -> InputStandardisation:
+    return InputStandardisation(rounded(inputs.mean), rounded(inputs.std) or 1.0)
 
 
 def unusual(inputs: Inputs) -> bool:

@@ -14,8 +14,8 @@ from typing import final
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
-from unvanish.diagnosis.fixes import rate
-from unvanish.remedies import GradientClipping, WarmUp
+from unvanish.diagnosis.fixes import rounded
+from unvanish.remedies import GradientClipping, LearningRate, WarmUp
 
 PLAINLY = 0.3  # of the rate: trials that begin with steps of neighbouring sizes are a factor of 10 apart, √0.1 = 0.32
 
@@ -29,7 +29,7 @@ class LearningRateHigh(Check):
     kind = "lr_high"
     title = "learning rate too high"
     explains = ("non_finite", "collapse")
-    prescriptions = (rate(0.1, "a smaller learning rate"), WarmUp(), GradientClipping())
+    prescriptions = (LearningRate(0.1), WarmUp(), GradientClipping())
 
     def examine(self, seen: Examination) -> Finding | None:
         if seen.fails_for_sure and seen.largest_step > LARGE:
@@ -49,7 +49,7 @@ class LearningRateHigh(Check):
             f"the network learns with {_of(factor)} this learning rate, and not with it"
             + (": its loss diverges" if seen.diverged else ""),
             certainty=0.9 if factor < PLAINLY else 0.6,
-            prescriptions=(rate(factor), WarmUp(), GradientClipping()),
+            prescriptions=(LearningRate(rounded(factor, 2)), WarmUp(), GradientClipping()),
             learns_at=factor,
         )
 

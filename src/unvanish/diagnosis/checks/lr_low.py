@@ -15,8 +15,8 @@ from typing import final
 
 from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import Check, Examination
-from unvanish.diagnosis.fixes import rate
-from unvanish.remedies import BetterOptimizer
+from unvanish.diagnosis.fixes import rounded
+from unvanish.remedies import BetterOptimizer, LearningRate
 
 FAR = 300.0  # times the rate: more than a schedule takes it down (Bengio 2012: rates are searched over 1e-6 to 1)
 STANDSTILL = 1e-5  # ‖ΔW‖/‖W‖: a hundredth of the usual 1e-3, so that 100 steps do what one should
@@ -28,7 +28,7 @@ class LearningRateLow(Check):
     code = "UV009"
     kind = "lr_low"
     title = "learning rate too low"
-    prescriptions = (rate(10.0, "a larger learning rate"), BetterOptimizer("Adam", 0.001))
+    prescriptions = (LearningRate(10.0), BetterOptimizer("Adam", 0.001))
 
     def examine(self, seen: Examination) -> Finding | None:
         larger = [one for one in seen.learns_at if one > 1]
@@ -40,7 +40,7 @@ class LearningRateLow(Check):
         return self.finding(
             f"the network learns with {factor:.3g} times this learning rate, and not with it",
             certainty=_certainty(seen, factor),
-            prescriptions=(rate(factor), *self.prescriptions[1:]),
+            prescriptions=(LearningRate(rounded(factor, 2)), *self.prescriptions[1:]),
             learns_at=factor,
         )
 

@@ -16,6 +16,7 @@ from unvanish.core.finding import Finding, Fix
 from unvanish.diagnosis.evidence.precision import MOST, Precision
 from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
 from unvanish.diagnosis.fixes import OPTIMIZER_ANEW
+from unvanish.remedies import LargerEpsilon
 
 LOST = 0.9  # of the weights with a gradient
 
@@ -26,7 +27,7 @@ WIDER = Fix(
     "model.register_forward_pre_hook(lambda _, inputs: tuple(map(wide, inputs)))\n"
     f"{OPTIMIZER_ANEW}",
 )
-LARGER = Fix("eps=1e-4", "for group in optimizer.param_groups:\n    group['eps'] = 1e-4")
+LARGER = LargerEpsilon(1e-4)
 
 
 @final

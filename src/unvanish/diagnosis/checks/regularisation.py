@@ -13,20 +13,12 @@ Loshchilov & Hutter 2019.
 from dataclasses import dataclass
 from typing import final
 
-from unvanish.core.finding import Finding, Fix
+from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
 from unvanish.diagnosis.trial.changes import WITHOUT_DECAY, WITHOUT_DROPOUT
+from unvanish.remedies import WithoutDecay, WithoutDropout
 
-NO_DROPOUT = Fix(
-    "no dropout, or less of it, in the last layers only",
-    "for module in model.modules():\n"
-    "    if isinstance(module, torch.nn.modules.dropout._DropoutNd):\n"
-    "        module.p = 0.0",
-)
-NO_DECAY = Fix(
-    "less weight decay (none, or 1e-4)",
-    "for group in optimizer.param_groups:\n    group['weight_decay'] = 0.0",
-)
+BY_CALL = "p=0 where a forward method calls torch.nn.functional.dropout"
 
 
 @final
@@ -36,17 +28,21 @@ class Regularisation(Check):
     kind = "regularisation"
     title = "too much regularisation"
     explains = (*CONSEQUENCES, "labels", "imbalance")
-    prescriptions = (NO_DROPOUT, NO_DECAY)
+    prescriptions = (WithoutDropout(), BY_CALL, WithoutDecay())
 
     def examine(self, seen: Examination) -> Finding | None:
         if seen.learned is not False:
             return None
         if seen.changes.get(WITHOUT_DROPOUT.name):
             return self.finding(
-                "the network learns without dropout, and not with it", certainty=0.93, prescriptions=(NO_DROPOUT,)
+                "the network learns without dropout, and not with it",
+                certainty=0.93,
+                prescriptions=(WithoutDropout(), BY_CALL),
             )
         if seen.changes.get(WITHOUT_DECAY.name):
             return self.finding(
-                "the network learns without weight decay, and not with it", certainty=0.93, prescriptions=(NO_DECAY,)
+                "the network learns without weight decay, and not with it",
+                certainty=0.93,
+                prescriptions=(WithoutDecay(),),
             )
         return None

@@ -13,8 +13,12 @@ References: LeCun et al. 1998, "Efficient BackProp", section 4.5; Goodfellow et 
 from dataclasses import dataclass
 from typing import final
 
-from unvanish.core.finding import Finding, Fix
+from unvanish.core.finding import Finding
 from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
+from unvanish.diagnosis.fixes import rounded
+from unvanish.remedies import TargetStandardisation
+
+BY_HAND = "mean 0 and standard deviation 1 for the targets of the data set; put both back to read predictions"
 
 
 @final
@@ -24,13 +28,7 @@ class TargetScale(Check):
     kind = "target_scale"
     title = "scale of the targets"
     explains = (*CONSEQUENCES, "non_finite", "labels", "regularisation")
-    prescriptions = (
-        Fix(
-            "targets of mean 0 and standard deviation 1",
-            "plain_loss, mean, std = loss_fn, 0.0, 1.0  # of the training targets\n"
-            "loss_fn = lambda out, target: plain_loss(out, (target - mean) / std)",
-        ),
-    )
+    prescriptions = (TargetStandardisation(0.0, 1.0), BY_HAND)
 
     def examine(self, seen: Examination) -> Finding | None:
         helped = [name for name, learned in seen.changes.items() if learned and "targets of mean 0" in name]
@@ -41,13 +39,7 @@ class TargetScale(Check):
             f"the targets have mean {targets.mean:.3g} and standard deviation {targets.std:.3g}; with {helped[0]} the "
             "same network learns",
             certainty=0.93,
-            prescriptions=(
-                Fix(
-                    "targets of mean 0 and standard deviation 1 (put both back to read predictions)",
-                    f"plain_loss, mean, std = loss_fn, {targets.mean:.6g}, {targets.std:.6g}\n"
-                    "loss_fn = lambda out, target: plain_loss(out, (target - mean) / std)",
-                ),
-            ),
+            prescriptions=(TargetStandardisation(rounded(targets.mean), rounded(targets.std)), BY_HAND),
             mean=targets.mean,
             std=targets.std,
         )

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unvanish.core.nested import mapped
 from unvanish.core.setup import Loss
 from unvanish.diagnosis.evidence.parts import up_to_weights
 from unvanish.measure.graph.layers import tensors_in
 from unvanish.measure.graph.operations import LEAF, Node, base
-from unvanish.train.batches import Batch, mapped
+from unvanish.train.batches import Batch
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]  # of the output, and of what the loss made of it
 

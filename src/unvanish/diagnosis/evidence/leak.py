@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from unvanish.core.nested import mapped
 from unvanish.diagnosis.evidence.parts import main_output
 from unvanish.measure.graph.layers import tensors_in
-from unvanish.train.batches import Batch, mapped
+from unvanish.train.batches import Batch
 
 SAMPLES = 7  # of a batch: a size that is seldom that of another axis
 LEAKS = 1e-6  # relative, in float64: rounding is 1e-16, a batch's influence on one of 7 outputs about 0.1

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from unvanish.core.nested import mapped
 from unvanish.core.setup import Loss
-from unvanish.train.batches import Batch, mapped
+from unvanish.train.batches import Batch
 
 HALVES = (torch.float16, torch.bfloat16)
 MOST = 0.5  # of the elements of the gradient

@@ -4,27 +4,25 @@ from collections.abc import Iterator, Sequence
 
 from unvanish.core.errors import UnvanishError
 from unvanish.core.finding import Finding, Fix
-from unvanish.core.remedy import Remedy
+from unvanish.core.remedy import InitRemedy, Remedy
 from unvanish.diagnosis.diagnosis import Diagnosis
-from unvanish.diagnosis.fixes import DRAWN_ANEW, rate
+from unvanish.diagnosis.fixes import DRAWS
 from unvanish.diagnosis.repair.change import Change, Part
 from unvanish.remedies import (
-    BetterActivation,
     BetterOptimizer,
     CentredCriticalInit,
     HeInit,
-    InputStandardisation,
+    LearningRate,
     NormalizeInside,
     SkipEveryBlock,
-    TargetStandardisation,
     WithoutDropout,
 )
 
 FLOW = ("vanishing", "collapse", "exploding", "dead", "saturated", "symmetric")
 STEPS = ("lr_high", "lr_low", "regularisation")
-MENDED_BY_HAND = ("gradients_accumulate", "no_step", "broken_graph", "data_order", "labels", "batch_leak", "non_finite")
 NORM, ADAM = NormalizeInside("batch-norm", learned=True), BetterOptimizer("Adam", 0.001)
-USUAL: tuple[Part, ...] = (CentredCriticalInit(), HeInit(), ADAM, rate(0.1), NORM, SkipEveryBlock())
+USUAL: tuple[Part, ...] = (CentredCriticalInit(), HeInit(), ADAM, LearningRate(0.1), NORM, SkipEveryBlock())
+RATES = (BetterOptimizer, LearningRate)
 STRUCTURE = (SkipEveryBlock(), NORM)
 BESIDE = Change.of((NORM, ADAM))  # what is often advised, whatever it is
 UNIVERSAL = Change.of((SkipEveryBlock(), NORM, ADAM, WithoutDropout()))  # mends most, by four changes
@@ -37,13 +35,13 @@ def singles(diagnosis: Diagnosis) -> list[Change]:
     parts = [part for finding in sure for part in _prescribed(finding)]
     if not sure or any(finding.kind in (*FLOW, *STEPS) for finding in sure):
         parts += USUAL
-    return [Change((part,)) for part in _without_repetition(parts)][:MOST]
+    return [Change((part,)) for part in dict.fromkeys(parts)][:MOST]
 
 
 def by_hand(diagnosis: Diagnosis) -> Finding | None:
-    """The cause, where no change of the setup mends it."""
+    """The cause, where no change of the setup mends it: it has none, and is none of those that others may mend."""
     first = diagnosis.primary
-    if first is None or any(True for _ in _prescribed(first)):
+    if first is None or first.kind in (*FLOW, *STEPS) or any(True for _ in _prescribed(first)):
         return None
     return first
 
@@ -63,45 +61,25 @@ def pairs(best: Sequence[Change]) -> list[Change]:
 
 def extended(best: Change) -> list[Change]:
     """The best change with one more part, and the four that mend most: where two parts do not do."""
-    kinds = {type(part) for part in best.parts}
-    more = [Change.of((*best.parts, one)) for one in (*STRUCTURE, ADAM, WithoutDropout()) if type(one) not in kinds]
-    return [*more, UNIVERSAL]
+    more = [one for one in (*STRUCTURE, ADAM, WithoutDropout()) if all(_compatible(one, part) for part in best.parts)]
+    return [*(Change.of((*best.parts, one)) for one in more), UNIVERSAL]
 
 
 def _prescribed(finding: Finding) -> Iterator[Part]:
-    if finding.kind == "target_scale" and "std" in finding.evidence:  # which answers in the targets' own units
-        yield TargetStandardisation(finding.evidence["mean"], finding.evidence["std"])
-        return
-    if finding.kind == "input_scale" and finding.evidence.get("std", 0.0) > 0:
-        yield InputStandardisation(finding.evidence["mean"], finding.evidence["std"])
-        return
-    if finding.kind == "symmetric":
-        yield DRAWN_ANEW
     for one in finding.prescriptions:
         if isinstance(one, Remedy) or (isinstance(one, Fix) and one.where == "setup"):
             yield one
 
 
-def _without_repetition(parts: Sequence[Part]) -> list[Part]:
-    found: list[Part] = []
-    for part in parts:
-        if not any(type(part) is type(one) and (part == one or isinstance(part, SAME_BY_KIND)) for one in found):
-            found.append(part)
-    return found
-
-
-SAME_BY_KIND = (BetterActivation, CentredCriticalInit, HeInit)
-
-
 def _compatible(one: Part, other: Part) -> bool:
-    """Two of one class would be one after the other, and so would two ways to draw the weights."""
-    if isinstance(one, Fix) or isinstance(other, Fix):
-        return one != other
-    return type(one) is not type(other) and not (_draws(one) and _draws(other))
+    """Two ways to draw the weights would be one after the other, and so would two of one class, or two rates."""
+    if (_draws(one) and _draws(other)) or (isinstance(one, RATES) and isinstance(other, RATES)):
+        return False
+    return one != other if isinstance(one, Fix) or isinstance(other, Fix) else type(one) is not type(other)
 
 
 def _draws(part: Part) -> bool:
-    return isinstance(part, CentredCriticalInit | HeInit)
+    return isinstance(part, InitRemedy) or part in DRAWS
 
 
 def refused(error: UnvanishError) -> str:

@@ -16,6 +16,7 @@ from unvanish.diagnosis.trial.isolation import copied
 from unvanish.remedies import BetterActivation, BetterOptimizer, NormalizeInside
 
 Part = Remedy | Fix
+FROM_BATCHES = "next(iter(batches))[0]"  # an input, as Python
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,8 @@ class Change:
     def code(self, seed: int) -> str:
         """What makes it, as Python, where `torch`, `uv`, `model`, `loss_fn`, `optimizer` and `batches` exist."""
         lines: list[str] = [f"torch.manual_seed({seed})"]
-        if any(not isinstance(part, Fix | OptimizerRemedy) for part in self.parts):
-            lines += ["example, _ = next(iter(batches))"]
         for part in self.parts:
-            if isinstance(part, Fix):
-                lines += part.code.splitlines()
-            else:
-                lines += applied(part, "example").splitlines()
+            lines += (part.code if isinstance(part, Fix) else applied(part, FROM_BATCHES)).splitlines()
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from unvanish.core.errors import UnvanishError
-from unvanish.train.batches import Batch, batch_of, mapped
+from unvanish.core.nested import mapped
+from unvanish.train.batches import Batch, batch_of
 
 MOST_BATCHES, MOST_BYTES = 500, 2**30  # read into memory; of more, the first
 LEAST = 64  # samples in each of the parts that are held out

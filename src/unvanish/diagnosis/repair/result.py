@@ -135,7 +135,13 @@ class Repair:
             )
         if self.best is not None:
             return f"{title} is repaired: {self.best.change}."
-        reason = f"{self.selected} was best, and its improvement could be chance" if self.selected else "nothing helps"
+        reason = "nothing that was tried did better than the network as it is"
+        if self.interrupted:
+            reason = "it was ended early"
+        elif self.selected:
+            reason = f"{self.selected} was best, and its improvement could be chance"
+        elif not self.tried:
+            reason = "nothing was tried"
         return f"{title}: not proven, so nothing was changed ({reason})."
 
     def of_proof(self) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from unvanish.core.errors import NothingToDo, RecipeError, UnvanishError
+from unvanish.core.errors import RecipeError, UnvanishError
 from unvanish.core.setup import Loss, Setup
 from unvanish.core.values import at_least_one, counted, whole_number
 from unvanish.diagnosis.check import check
@@ -159,12 +159,15 @@ class _Job:
 
     def _enough(self, metric: str) -> float:
         """What simple models reach, but for a fifth of their skill; −∞ where they learn nothing or cannot be asked."""
-        with suppress(Exception):  # of whatever users' batches hold
-            simple = simple_models(self.parts.train, self.parts.select)
-            if simple is not None and metric != "−loss":
-                skill = ENOUGH * simple.skill[simple.best]
-                return skill if metric != "accuracy" else chance(self.parts.select) * (1 - skill) + skill
-        return -math.inf
+        try:
+            simple = simple_models(self.parts.train, self.parts.select) if metric != "−loss" else None
+        except Exception as error:  # of whatever users' batches hold
+            self.said.append(f"Simple models could not be fitted to compare with ({type(error).__name__}: {error})")
+            return -math.inf
+        if simple is None:
+            return -math.inf
+        skill = ENOUGH * simple.skill[simple.best]
+        return skill if metric != "accuracy" else chance(self.parts.select) * (1 - skill) + skill
 
     def _affordable(self, untreated: Treated) -> int:
         """The steps of the ladder that the budget allows, after what the diagnosis has taken."""
@@ -190,16 +193,11 @@ class _Job:
 
     def _random(self) -> Change:
         """A remedy that the seed picks of those that apply, whatever the fault is."""
-        order = np.random.default_rng(self.seed).permutation(len(ALL))
-        for index in order:
+        for index in np.random.default_rng(self.seed).permutation(len(ALL)):
             change = Change((ALL[index](),))
-            try:
+            with suppress(UnvanishError):
                 self._made(change, 0)
-            except (NothingToDo, RecipeError, UnvanishError):
-                continue
-            except Exception:  # of whatever a user's model becomes
-                continue
-            return change
+                return change
         return Change(())
 
     def _proof(self, chosen: Tried, metric: str, steps: int) -> Proof:

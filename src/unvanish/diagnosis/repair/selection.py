@@ -18,7 +18,7 @@ from unvanish.core.setup import Loss
 from unvanish.core.table import Array, Table
 from unvanish.diagnosis.profile import backward_loss
 from unvanish.diagnosis.repair.candidates import extended, pairs, refused
-from unvanish.diagnosis.repair.change import Change, Treated
+from unvanish.diagnosis.repair.change import Change, Part, Treated
 from unvanish.diagnosis.repair.data import Parts
 from unvanish.diagnosis.repair.training import Training
 from unvanish.measure.graph.layers import names_of
@@ -41,7 +41,8 @@ class Tried:
     signal   the share of the backward signal at the last layer that reaches the first, before any step
     scores   the mean score after each round, by steps
     dropped  why it was not gone on with; "" where it went through
-    role     "candidate", or what it is there for: "untreated", "random remedy", "batch norm + Adam"
+    role     "candidate", or what it is compared with: "untreated", "random remedy", "batch norm + Adam"
+    candidate  it may be gone on with in pairs, whatever its role
     """
 
     change: Change
@@ -50,6 +51,7 @@ class Tried:
     scores: dict[int, float] = field(default_factory=dict)
     by_batch: Array = field(default_factory=lambda: np.array([]))
     dropped: str = ""
+    candidate: bool = False
 
     @property
     def score(self) -> float:
@@ -79,12 +81,13 @@ class Selection:
     enough: float = -math.inf
     tried: list[Tried] = field(default_factory=list)
     trainings: dict[Change, Training] = field(default_factory=dict)
+    applies: dict[Part, bool] = field(default_factory=dict)
 
     def run(self, singles: Sequence[Change], beside: Sequence[tuple[str, Change]]) -> Tried | None:
         """The change to prove; `None` where nothing does better than the network as it is."""
         untreated = self._enter(Change(()), "untreated")
         for role, change in beside:
-            self._enter(change, role)
+            self._enter(self._possible(change), role)
         for change in singles:
             self._enter(change, "candidate")
         for number, share in enumerate(ROUNDS):
@@ -94,22 +97,37 @@ class Selection:
                 break
             if number == 0:
                 for change in pairs([one.change for one in self._ranked()[:BEST]]):
-                    self._enter(change, "candidate")
+                    if change == self._possible(change):
+                        self._enter(change, "candidate")
                 self._train_to(steps)
             if number < len(LEFT):
                 self._halve(LEFT[number], steps)
         best = next(iter(self._ranked()), None)
         if best is not None and best.score < self.enough and not self.stopped():
             for change in extended(best.change):
-                self._enter(change, "candidate")
+                self._enter(self._possible(change), "candidate")
             self._train_to(self.steps)
         return self._chosen(untreated)
+
+    def _possible(self, change: Change) -> Change:
+        """The change without the parts that find nothing to do in this network."""
+        return Change(tuple(part for part in change.parts if self._applies(part)))
+
+    def _applies(self, part: Part) -> bool:
+        if part not in self.applies:
+            try:
+                self.make(Change((part,)), 0)
+                self.applies[part] = True
+            except UnvanishError:
+                self.applies[part] = False
+        return self.applies[part]
 
     def _enter(self, change: Change, role: str) -> Tried:
         known = next((one for one in self.tried if one.change == change), None)
         if known is not None:
+            known.candidate = known.candidate or role == "candidate"
             return known
-        tried = Tried(change, role)
+        tried = Tried(change, role, candidate=role == "candidate")
         self.tried.append(tried)
         try:
             treated = self.make(change, 0)
@@ -147,11 +165,13 @@ class Selection:
                 del self.trainings[one.change]
 
     def _ranked(self) -> list[Tried]:
-        going = [one for one in self.tried if one.role != "untreated" and one.change in self.trainings]
-        return sorted((one for one in going if one.role == "candidate"), key=lambda one: (-one.score, one.change.size))
+        going = [one for one in self.tried if one.candidate and one.change in self.trainings]
+        return sorted(going, key=lambda one: (-one.score, one.change.size))
 
     def _halve(self, most: int, steps: int) -> None:
         for one in self._ranked()[most:]:
+            if one.role != "candidate":  # what they are compared with goes on
+                continue
             one.dropped = f"others did better after {steps} steps"
             del self.trainings[one.change]
 

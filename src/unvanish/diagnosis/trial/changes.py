@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from unvanish.core.blocks import DROPOUTS
+from unvanish.core.nested import mapped
 from unvanish.diagnosis.evidence.parts import main_target
 from unvanish.measure.graph.layers import tensors_in
-from unvanish.train.batches import Batch, mapped
+from unvanish.train.batches import Batch
 
 Batches = Sequence[Batch]
 

@@ -27,9 +27,10 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.core.blocks import DROPOUTS
+from unvanish.core.nested import mapped
 from unvanish.core.setup import Loss
 from unvanish.measure.graph.layers import tensors_in
-from unvanish.train.batches import Batch, mapped, shuffled
+from unvanish.train.batches import Batch, shuffled
 
 SHUFFLES = 12
 LEAST = 0.02  # of the loss: chance gaps of networks that cannot learn stayed under 0.01 in `make accuracy`

@@ -9,12 +9,13 @@ from itertools import cycle, islice
 import torch
 from torch import Tensor, nn
 
+from unvanish.core.nested import mapped
 from unvanish.core.setup import Loss
 from unvanish.core.table import Table
 from unvanish.diagnosis.trial.changes import Change
 from unvanish.diagnosis.trial.isolation import Deadline, copied
 from unvanish.diagnosis.trial.learning import FAR, LEAST, PLAIN, Gap, Question
-from unvanish.train.batches import Batch, mapped
+from unvanish.train.batches import Batch
 from unvanish.train.step import plain_steps
 
 LOOKS = 5  # steps between two looks whether the network has learned already; two in a row must find so
