@@ -256,3 +256,14 @@ def test_a_watch_that_measured_nothing_says_which_part_was_missing(part: str) ->
     found = flow.diagnose()
     assert found.healthy is None
     assert missing[part] in " ".join(str(found).split())
+
+
+def test_steps_that_change_weights_at_a_tiny_rate_are_steps() -> None:
+    given = parts(mlp(), classes(), CE, optimizer=None)
+    optimizer = torch.optim.SGD(given["model"].parameters(), 1e-13)
+    with uv.watch(given["model"], optimizer) as flow:
+        for x, y in given["batches"]:
+            optimizer.zero_grad()
+            (1e13 * CE(given["model"](x), y)).backward()
+            optimizer.step()
+    assert not any(finding.kind == "no_step" for finding in flow.diagnose().findings)

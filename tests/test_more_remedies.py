@@ -97,6 +97,31 @@ def test_critical_weights_keep_the_gradient(name):
     assert factor([one.grad for one in z]) == pytest.approx(1.0, abs=0.06)
 
 
+def test_critical_weights_are_drawn_by_each_layer_s_own_length():
+    """A sigmoid drives itself into saturation: at its own length the weights that keep the gradient are larger."""
+    setup = deep("Sigmoid", depth=12, width=256)
+    model = uv.CriticalInit().apply(setup).build()[0]
+    stds = [number(module.weight.std()) * 16 for module in model if isinstance(module, nn.Linear)][1:-1]
+    assert stds[0] < 6
+    assert stds[-1] == pytest.approx(10.1, rel=0.1)  # σ_w at the critical fixed point, as `critical` gives it
+    z = passed(model, setup.example)[:-1]
+    assert factor([one.grad for one in z]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_weights_are_drawn_without_the_noise_of_dropout():
+    net = nn.Sequential(nn.Linear(16, 32), nn.Dropout(0.5), nn.Tanh(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
+    x = torch.randn(256, 16)
+    model = uv.LSUVInit().apply(uv.Setup.of(net, x)).build()[0].eval()
+    assert number(model[:4](x).std()) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_the_output_layer_is_pytorch_s():
+    recipe = uv.baseline(init_std=3.0).with_remedies(uv.CentredCriticalInit())
+    output = recipe.setup(torch.rand(64, 784)).model.get_submodule("output")
+    assert number(output.weight.abs().max()) <= 128**-0.5
+    assert number(output.bias.abs().max()) == 0
+
+
 def test_critical_weights_of_relu_are_he_s():
     for remedy in (uv.CriticalInit(), uv.HeInit()):
         model = remedy.apply(deep("ReLU", width=256, inputs=256)).build()[0]
@@ -269,6 +294,14 @@ def test_warm_up_goes_on_from_a_checkpoint(data):
     rest = [item for item in training(recipe, data, cpu, chunk.checkpoint) if isinstance(item, uv.Epoch)]
     both = [item for item in first if isinstance(item, uv.Epoch)] + rest
     assert [item.train_loss for item in both] == [item.train_loss for item in whole]
+
+
+def test_a_recipe_s_steps_are_those_of_the_changed_optimizer():
+    """The native step knows nothing of what a remedy does before a step."""
+    recipe = uv.baseline(hidden=(8, 8), samples=1024, epochs=1, init_std=0.5)
+    still = uv.run(recipe.with_remedies(uv.GradientClipping(1e-9)))
+    moved = uv.run(recipe)
+    assert still.series["update_norm"].values[0].max() < 1e-7 < moved.series["update_norm"].values[0].min()
 
 
 def test_another_optimizer_keeps_what_was_prepared():

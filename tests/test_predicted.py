@@ -15,10 +15,10 @@ def networks() -> dict[str, nn.Module]:
     torch.manual_seed(0)
     width, depth = 256, 8
 
-    def plain(activation: str, std: float, norm: bool = False) -> nn.Sequential:
+    def plain(activation: str, std: float, norm: type[nn.Module] | None = None) -> nn.Sequential:
         layers: list[nn.Module] = []
         for _ in range(depth):
-            layers += [nn.Linear(width, width), *([nn.BatchNorm1d(width)] if norm else []), make_activation(activation)]
+            layers += [nn.Linear(width, width), *([norm(width)] if norm else []), make_activation(activation)]
             nn.init.normal_(next(m for m in reversed(layers) if isinstance(m, nn.Linear)).weight, 0, std)
         return nn.Sequential(*layers, nn.Linear(width, 4))
 
@@ -27,7 +27,8 @@ def networks() -> dict[str, nn.Module]:
         "sigmoid": plain("Sigmoid", 0.06),
         "tanh": plain("Tanh", 0.08),
         "relu": plain("ReLU", 0.08),
-        "gelu, batch norm": plain("GELU", 0.05, norm=True),
+        "gelu, batch norm": plain("GELU", 0.05, nn.BatchNorm1d),
+        "tanh, layer norm": plain("Tanh", 0.02, nn.LayerNorm),
         "tanh, skips": skips,
     }
 

@@ -18,7 +18,7 @@ from unvanish.diagnosis.repair.change import Change
 from unvanish.diagnosis.repair.data import parts_of, read
 from unvanish.diagnosis.repair.proof import Proof
 from unvanish.diagnosis.repair.score import metric_of, scores
-from unvanish.diagnosis.repair.selection import exceeds
+from unvanish.diagnosis.repair.selection import Selection, Tried, exceeds
 from unvanish.train.batches import Batch
 
 CE = functional.cross_entropy
@@ -268,9 +268,37 @@ def test_scores():
     assert metric_of(identity, yes) == "2 AUC − 1"
     assert metric_of(identity, Batch(torch.randn(50, 3), None)) == "−loss"
     assert scores("−loss", identity, [numbers], functional.mse_loss)[0] < 0
-    linear.train()
-    scores("accuracy", nn.Sequential(linear, nn.Dropout()), [batch], CE)
-    assert linear.training
+    noisy = nn.Sequential(linear, nn.Dropout(0.9)).train()
+    assert scores("accuracy", noisy, [batch], CE)[0] == pytest.approx(right)
+    assert noisy.training
+    assert noisy[1].training
+
+
+def test_it_is_proven_on_what_the_selection_has_not_seen():
+    """Where the targets of the proof are noise nothing is proven; where those of the selection are nothing is found."""
+    generator, model = torch.Generator().manual_seed(0), mlp()
+    for place in (slice(24, 30), slice(18, 24)):
+        batches = classes()
+        batches[place] = [(x, torch.randint(0, 4, (64,), generator=generator)) for x, _ in batches[place]]
+        repair = uv.repair(model, batches, CE, torch.optim.Adam(model.parameters(), 3e-3), steps=100)
+        assert repair.outcome == "not proven"
+        assert (repair.selected is not None) == (place.start == 24)
+
+
+def test_of_what_cannot_be_told_apart_the_smallest_change_is_taken():
+    two, one, worse = (
+        Change.of((uv.NormalizeInside(learned=True), uv.BetterOptimizer())),
+        Change((uv.CentredCriticalInit(),)),
+        Change((uv.LearningRate(),)),
+    )
+    scored = {Change(()): [0.2, 0.22, 0.18], two: [0.82, 0.8, 0.81], one: [0.81, 0.8, 0.82], worse: [0.5, 0.52, 0.51]}
+    tried = [Tried(change, scores={10: float(np.mean(by))}, by_batch=np.array(by)) for change, by in scored.items()]
+    tried[0].role = "untreated"
+    nothing = {"make": None, "parts": None, "said": print, "stopped": bool, "signal_counts": False}
+    selection = Selection(metric="accuracy", loss_fn=CE, steps=10, tried=tried, **nothing)
+    assert selection._chosen(tried[0]).change == one
+    tried[2].dropped = "its loss diverges"
+    assert selection._chosen(tried[0]).change == two
 
 
 def test_what_exceeds_what():

@@ -298,6 +298,14 @@ def test_batch_norm_makes_the_gradient_explode_by_pi_over_pi_minus_1():
     assert (backward[:-2] / backward[1:-1]) ** 2 == pytest.approx(math.pi / (math.pi - 1))
 
 
+def test_layer_norm_keeps_the_gradient_of_relu():
+    """E φ′²/E φ² at q = 1: the factor on the squared gradient, whatever the weights; of ReLU it is 1."""
+    for std in (0.01, 1.0):
+        layers = [Layer(512, 512, std, activation("relu"), normalise=Normalise.LAYER) for _ in range(10)]
+        backward = predicted(layers, Signal(1.0, 0.5)).backward_rms
+        assert (backward[1:-2] / backward[2:-1]) ** 2 == pytest.approx(1.0)
+
+
 def test_a_residual_branch_adds_its_gradient():
     """Yang & Schoenholz 2017: with an identity around each linear layer of σ_w² = v, second moments grow by 1 + v."""
     layers = [Layer(512, 512, math.sqrt(0.3 / 512), activation("identity")) for _ in range(8)]
