@@ -3,6 +3,8 @@
 The programs are those of `make accuracy`. What is prescribed is executed as it stands.
 """
 
+import math
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ import unvanish as uv
 from causes import CAUSES, CE, MSE, Cause, as_it_should_be, classes, mlp, numbers, parts
 from unvanish.core.finding import Fix
 from unvanish.diagnosis.checks import ALL
+from unvanish.train.batches import Batch
 
 FIXES = [(check, one) for check in ALL for one in check.prescriptions if isinstance(one, Fix)]
 
@@ -267,3 +270,29 @@ def test_steps_that_change_weights_at_a_tiny_rate_are_steps() -> None:
             (1e13 * CE(given["model"](x), y)).backward()
             optimizer.step()
     assert not any(finding.kind == "no_step" for finding in flow.diagnose().findings)
+
+
+def test_the_best_constant_is_that_of_the_loss_as_it_is() -> None:
+    """Of a weighted binary cross-entropy with a share p of positives it is at σ(c) = w p/(w p + 1 − p)."""
+    from unvanish.diagnosis.evidence.predictions import predictions_of
+
+    p, w = 0.05, 19.0
+    y = (torch.arange(200) % 20 == 0).float()[:, None]
+    batches, net = [Batch(torch.randn(200, 3), y)], torch.nn.Linear(3, 1)
+    for weight, expected in ((None, -p * math.log(p) - (1 - p) * math.log(1 - p)), (w, w * p * 2 * math.log(2))):
+        loss = torch.nn.BCEWithLogitsLoss(pos_weight=None if weight is None else torch.tensor([weight]))
+        found = predictions_of(net, batches, torch.no_grad, 1.0, loss)
+        assert found is not None
+        assert found.constant == pytest.approx(expected, rel=1e-3)
+        assert found.weighted == (weight is not None)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_loss_that_weighs_its_classes_is_not_content_with_the_majority(weighted: bool) -> None:
+    from unvanish.diagnosis.checks.imbalance import Imbalance
+    from unvanish.diagnosis.evidence.predictions import Predictions
+
+    said = Predictions(share=1.0, majority=0.98, loss=1.3, constant=1.1, weighted=weighted)
+    found = Imbalance().examine(uv.Examination(learned=False, learnable=True, predictions=said))
+    assert found is not None
+    assert found.sure != weighted

@@ -370,3 +370,20 @@ def test_gradual_unfreezing_trains_the_last_layers_first():
     assert [(stage.depth, stage.frozen) for stage in stages] == [(5, 3), (5, 1), (5, 0)]
     record = uv.run(uv.baseline(hidden=(8, 8, 8), samples=512, epochs=2).with_remedies(uv.GradualUnfreezing(1, 0.5)))
     assert [(e.stage, e.epoch) for e in record.epochs] == [(1, 1), (2, 1), (3, 1), (3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("remedy", "step"),
+    [(uv.LearningRate(0.5), "native"), (uv.GradientClipping(), "plain (something is done before each step)")],
+)
+def test_a_run_is_stored_under_the_step_that_it_takes(remedy, step, monkeypatch):
+    import unvanish.train.loop as loop
+    from unvanish.study.training import header
+
+    taken = []
+    own = loop.native_steps
+    monkeypatch.setattr(loop, "native_steps", lambda *given: taken.append(own(*given)) or taken[-1])
+    recipe = uv.baseline(hidden=(8, 8), samples=1024, epochs=1).with_remedies(remedy)
+    uv.run(recipe)
+    assert header(recipe, torch.device("cpu")).environment["step"] == step
+    assert (taken[0] is not None) == (step == "native")

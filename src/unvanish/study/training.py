@@ -29,6 +29,7 @@ from unvanish.train.leaves import leaf_sequence
 from unvanish.train.loop import Ended, EpochDone, train
 from unvanish.train.native.form import uncovered
 from unvanish.train.native.library import missing
+from unvanish.train.native.update import holds_others
 from unvanish.train.taken import OnStep
 
 __all__ = ["NETWORKS", "REMEDIES", "chunks", "header", "training"]  # a recipe can name any of these
@@ -43,9 +44,13 @@ MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118; the native step
 def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None]:
     """The layers of a recipe of any seed, why the native step does not cover it, and the shape of its ensemble."""
     setup = recipe.uninitialised()
-    optimizer, plain = setup.optimizer, "its optimizer is changed by a remedy"
+    optimizer, leaves = setup.optimizer, leaf_sequence(setup.model)
     if isinstance(optimizer, Optimizer):
-        plain = uncovered(leaf_sequence(setup.model), OPTIMIZERS[optimizer.name], optimizer.options, setup.loss_fn)
+        plain = uncovered(leaves, OPTIMIZERS[optimizer.name], optimizer.options, setup.loss_fn)
+    else:  # one that a remedy changes, once it is made
+        made = optimizer(setup.model.parameters())
+        plain = uncovered(leaves, type(made), made.param_groups[0], setup.loss_fn)
+        plain = plain or ("something is done before each step" if holds_others(made, leaves or ()) else None)
     return setup.layers, plain, shape_of(setup)
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from unvanish.core.nested import call
-from unvanish.core.optimizer import Optimizer
 from unvanish.core.setup import Loss, Setup
 from unvanish.core.table import Table
 from unvanish.measure.graph.inputs import activation_inputs
@@ -222,8 +221,6 @@ def native_steps(
     """The native step, where it covers the training. `whole` holds the modules by the setup's names."""
     leaves, library = leaf_sequence(network), loaded()
     options = optimizer.param_groups[0]
-    if not isinstance(setup.optimizer, Optimizer):  # it may have hooks
-        return None
     if leaves is None or isinstance(library, str) or uncovered(leaves, type(optimizer), options, setup.loss_fn):
         return None
     if holds_others(optimizer, leaves) or not fits(data.images, data.batch, leaves):
