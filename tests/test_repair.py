@@ -294,7 +294,7 @@ def test_of_what_cannot_be_told_apart_the_smallest_change_is_taken():
     scored = {Change(()): [0.2, 0.22, 0.18], two: [0.82, 0.8, 0.81], one: [0.81, 0.8, 0.82], worse: [0.5, 0.52, 0.51]}
     tried = [Tried(change, scores={10: float(np.mean(by))}, by_batch=np.array(by)) for change, by in scored.items()]
     tried[0].role = "untreated"
-    nothing = {"make": None, "parts": None, "said": print, "stopped": bool, "signal_counts": False}
+    nothing = {"make": None, "parts": None, "seed": 0, "said": print, "stopped": bool, "signal_counts": False}
     selection = Selection(metric="accuracy", loss_fn=CE, steps=10, tried=tried, **nothing)
     assert selection._chosen(tried[0]).change == one
     tried[2].dropped = "its loss diverges"
@@ -413,3 +413,28 @@ def test_a_deep_network_gets_one_more_part():
     repair = uv.repair(model, classes(), CE, torch.optim.SGD(model.parameters(), 0.01), steps=60)
     assert any(len(one.change.parts) > 2 and one.candidate for one in repair.tried)
     assert repair.outcome == "repaired"
+
+
+def test_neither_dropout_nor_what_was_drawn_before_changes_the_answer():
+    def repaired(before: int) -> uv.Repair:
+        torch.manual_seed(0)
+        layers = [layer for _ in range(8) for layer in (nn.Linear(16, 16), nn.Sigmoid(), nn.Dropout(0.1))]
+        model = nn.Sequential(*layers, nn.Linear(16, 4))
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        torch.manual_seed(before)
+        return uv.repair(model, classes(), CE, optimizer, steps=40)
+
+    one, other = repaired(1), repaired(2)
+    assert [tried.scores for tried in one.tried] == [tried.scores for tried in other.tried]
+    assert one.proof == other.proof
+
+
+def test_of_a_few_large_batches_the_code_takes_what_was_trained_on():
+    model, batches = mlp(), classes(2, 640)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    repair = uv.repair(model, batches, CE, optimizer, steps=100)
+    assert repair.outcome == "repaired"
+    assert "next(iter(batches))[0][:384]" in repair.best.code
+    names = {"torch": torch, "uv": uv, "model": model, "optimizer": optimizer, "loss_fn": CE, "batches": batches}
+    exec(repair.best.code, names)
+    assert torch.equal(next(names["model"].parameters()), next(repair.best.model.parameters()))

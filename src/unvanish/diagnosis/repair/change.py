@@ -16,7 +16,6 @@ from unvanish.diagnosis.trial.isolation import copied
 from unvanish.remedies import BetterActivation, BetterOptimizer, NormalizeInside
 
 Part = Remedy | Fix
-FROM_BATCHES = "next(iter(batches))[0]"  # an input, as Python
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,14 @@ class Change:
                 treated = _pasted(part, treated) if isinstance(part, Fix) else _applied(part, treated, example)
         return treated
 
-    def code(self, seed: int) -> str:
-        """What makes it, as Python, where `torch`, `uv`, `model`, `loss_fn`, `optimizer` and `batches` exist."""
+    def code(self, seed: int, example: str) -> str:
+        """What makes it, as Python, where `torch`, `uv`, `model`, `loss_fn`, `optimizer` and `batches` exist.
+
+        example   inputs, as Python
+        """
         lines: list[str] = [f"torch.manual_seed({seed})"]
         for part in self.parts:
-            lines += (part.code if isinstance(part, Fix) else applied(part, FROM_BATCHES)).splitlines()
+            lines += (part.code if isinstance(part, Fix) else applied(part, example)).splitlines()
         return "\n".join(lines)
 
     def __str__(self) -> str:

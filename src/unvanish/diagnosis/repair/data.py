@@ -1,7 +1,7 @@
 """The batches of a repair, in three parts: to train on, to select by, and to prove by, which no selection has seen."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -19,12 +19,17 @@ SHARE = 5  # a fifth of the batches to select by, and a fifth to prove by
 
 @dataclass(frozen=True)
 class Parts:
-    """`why`: what is missing for a proof, if anything is. `whole`: all batches that there were."""
+    """whole         all batches that there were
+    example       the first inputs that are trained on, and as Python
+    why           what is missing for a proof, if anything is
+    """
 
     train: Sequence[Batch]
     select: Sequence[Batch]
     prove: Sequence[Batch]
     whole: bool
+    example: Any
+    example_code: str
     why: str = ""
 
     @property
@@ -71,16 +76,16 @@ def parts_of(batches: Sequence[Batch], whole: bool) -> Parts:
             train.append(sliced(batch, 0, batch.size - 2 * held))
             select.append(sliced(batch, batch.size - 2 * held, batch.size - held))
             prove.append(sliced(batch, batch.size - held, batch.size))
-    found = Parts(train, select, prove, whole)
+    example, code = full[0].input, "next(iter(batches))" + ("" if full[0].target is None else "[0]")
+    if train[0] is not full[0] and isinstance(example, Tensor):
+        example, code = train[0].input, f"{code}[:{train[0].size}]"
+    found = Parts(train, select, prove, whole, example, code)
     _, held_out, proof = found.samples
     if min(held_out, proof) >= LEAST:
         return found
-    return Parts(
-        train,
-        select,
-        prove,
-        whole,
-        f"too few data: two parts of at least {LEAST} samples have to be held out, one to select by and one to prove "
+    return replace(
+        found,
+        why=f"too few data: two parts of at least {LEAST} samples have to be held out, to select and to prove "
         f"by, and a fifth of the batches has {min(held_out, proof)}",
     )
 

@@ -125,7 +125,7 @@ class _Job:
         steps = steps or self._affordable(untreated)
         self._say_price(steps)
         selection = Selection(
-            self._made, self.parts, metric, self.what.loss_fn, steps, self.progress, self._is_late,
+            self._made, self.parts, metric, self.what.loss_fn, steps, self.seed, self.progress, self._is_late,
             signal_counts=any(one.kind in FLOW for one in diagnosis.findings if one.sure), enough=self._enough(metric),
         )  # fmt: skip
         chosen, proof = None, Proof((), ())
@@ -153,9 +153,9 @@ class _Job:
         return self._with_words(replace(result, outcome="repaired", best=self._best(chosen)))
 
     def _made(self, change: Change, seed: int) -> Treated:
-        what, example = self.what, self.parts.train[0].input
+        what = self.what
         assert what.optimizer is not None
-        return change.made(what.model, what.optimizer, what.loss_fn, example, self.seed + seed)
+        return change.made(what.model, what.optimizer, what.loss_fn, self.parts.example, self.seed + seed)
 
     def _enough(self, metric: str) -> float:
         """What simple models reach, but for a fifth of their skill; −∞ where they learn nothing or cannot be asked."""
@@ -222,7 +222,8 @@ class _Job:
         with torch.enable_grad():
             table = measured(made, self.parts.train[0])
         made = self._made(chosen.change, 0)  # a pass may have moved running statistics
-        return Best(chosen.change, made.model, made.loss_fn, chosen.change.code(self.seed), table, made.optimizer)
+        code = chosen.change.code(self.seed, self.parts.example_code)
+        return Best(chosen.change, made.model, made.loss_fn, code, table, made.optimizer)
 
     def _with_words(self, result: Repair) -> Repair:
         seconds = time.monotonic() - self.began

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
+import torch
 from torch import nn
 
 from unvanish.core.errors import UnvanishError
@@ -75,6 +76,7 @@ class Selection:
     metric: str
     loss_fn: Loss
     steps: int
+    seed: int
     said: Callable[[str], None]
     stopped: Callable[[], bool]
     signal_counts: bool
@@ -152,7 +154,8 @@ class Selection:
             if begun < steps:
                 self.said(f"{one.change}: to step {steps}")
                 try:
-                    training.go_on(islice(self.parts.order(0, steps), begun, None))
+                    torch.manual_seed(self.seed + begun)  # of dropout: the same for each, whoever came before
+                    training.go_on(islice(self.parts.order(self.seed, steps), begun, None))
                 except (RuntimeError, ValueError, TypeError, IndexError) as error:
                     one.dropped = f"it cannot be trained: {' '.join(str(error).split())[:120]}"
                     del self.trainings[one.change]
