@@ -80,6 +80,8 @@ def repair_of(
 
         if format not in ("text", "json"):
             raise RecipeError(f"no format '{format}'{did_you_mean(format, ('text', 'json'))}: text or json")
+        if html is not None and not html.absolute().parent.is_dir():  # now, not after a minute
+            raise RecipeError(f"{html} cannot be written: there is no folder {html.absolute().parent}")
         torch.manual_seed(seed)
         with redirect_stdout(sys.stderr):  # what the user's code prints must not mix with the result
             given = from_factories(factory, batches)

@@ -77,10 +77,8 @@ def _advice(phi: Activation, width: int) -> Iterator[str]:
         yield from wrapped(f"critical: {error}")
     try:
         layer = centred(phi, 0.0)
-        yield from wrapped(
-            f"centred critical  orthogonal of gain {number(layer.gain)}, b = −{number(layer.mean)} W·1 "
-            "(uv.CentredCriticalInit draws it)"
-        )
+        bias = f"−{number(layer.mean)} W·1" if layer.mean else "0"
+        yield f"  centred critical  orthogonal of gain {number(layer.gain)}, b = {bias} (uv.CentredCriticalInit)"
     except NothingToDo as error:
         yield from wrapped(f"centred critical: {error}")
 
