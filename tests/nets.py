@@ -79,7 +79,23 @@ def rectified() -> uv.Setup:
     return uv.Setup.of(net, torch.randn(4, 20), optimizer=uv.Optimizer("AdamW", 0.001))
 
 
-CASES = [Case(make.__name__, make) for make in (mlp, sequential, convolutional, nested, rectified)]
+class Pair(nn.Module):
+    """x + f(x), with two layers in f and nothing behind the second."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(torch.relu(self.first(torch.relu(x))))
+
+
+def residual() -> uv.Setup:
+    net = nn.Sequential(nn.Linear(20, 12), *(Pair(12) for _ in range(3)), nn.ReLU(), nn.Linear(12, 5))
+    return uv.Setup.of(net, torch.randn(4, 20))
+
+
+CASES = [Case(make.__name__, make) for make in (mlp, sequential, convolutional, nested, rectified, residual)]
 
 
 def fingerprint(setup: uv.Setup) -> tuple:

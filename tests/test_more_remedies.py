@@ -8,11 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 import unvanish as uv
+from nets import CASES
 from test_remedies import flow_at_init
 from unvanish.core.activations import make_activation
 from unvanish.core.remedy import PreparedOptimizer
 from unvanish.data.fashion_mnist import scaled
 from unvanish.modules.residual import Gate
+from unvanish.remedies.fixup_init import branches
+from unvanish.remedies.muon import orthogonal
 from unvanish.study.training import training
 from unvanish.theory import activation
 from unvanish.theory.gaussian import moments
@@ -387,3 +390,109 @@ def test_a_run_is_stored_under_the_step_that_it_takes(remedy, step, monkeypatch)
     uv.run(recipe)
     assert header(recipe, torch.device("cpu")).environment["step"] == step
     assert (taken[0] is not None) == (step == "native")
+
+
+# Highway gates, a normalised backward signal, Fixup, Muon
+
+
+def test_a_closed_highway_gate_lets_the_input_past_and_an_open_one_the_block():
+    setup = deep("Tanh", depth=3)
+    x = setup.example
+    first = setup.model[:2](x)
+    for bias, expected in ((-40.0, first), (40.0, setup.model[:6](x))):
+        model = uv.HighwayGates(bias).apply(setup).model
+        torch.testing.assert_close(model[:6](x), expected)
+
+
+def test_highway_gates_let_the_gradient_pass_as_they_stand_open():
+    setup = deep("Sigmoid", depth=20)
+    h, kept = setup.example, []
+    for module in uv.HighwayGates().apply(setup).model:
+        h = module(h)
+        h.retain_grad()
+        kept.append(h)
+    h.square().sum().backward()
+    ends = [number(one.grad.norm()) for one in kept[1:-1:2]]
+    assert ends[0] / ends[-1] == pytest.approx((1 - torch.sigmoid(torch.tensor(-2.0)).item()) ** 19, rel=0.4)
+
+
+def test_the_backward_signal_is_as_large_in_every_layer_whatever_the_loss_s_scale():
+    x, sizes = deep("Sigmoid", depth=12).example, []
+    for scale in (1.0, 1e-20):
+        model, _ = uv.NormalizedBackward().apply(deep("Sigmoid", depth=12)).build()
+        h, kept = x, []
+        for module in model:
+            h = module(h)
+            h.retain_grad()
+            kept.append(h)
+        (h.square().mean() * scale).backward()
+        for module, one in zip(model, kept, strict=True):
+            if isinstance(module, nn.Linear) and module is not model[-1]:
+                sizes.append(number(one.grad.square().mean().sqrt()))
+    assert min(sizes) > 0.1 * max(sizes)
+    half = len(sizes) // 2
+    assert sizes[:half] == pytest.approx(sizes[half:], rel=1e-3)
+
+
+def test_what_the_last_block_is_given_back_has_size_one_over_the_batch():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    x = torch.randn(16, 4)
+    normal = uv.NormalizedBackward().apply(uv.Setup.of(model, x)).model
+    h = normal[0](x)
+    z = h.detach().requires_grad_()
+    out = normal[1](z)  # the activation, and behind it what normalises
+    (normal[2](out).sum() * 123.0).backward()
+    slope = 1 - torch.tanh(z.detach()).square()
+    assert z.grad is not None
+    assert number((z.grad / slope).square().mean().sqrt()) == pytest.approx(1 / 16)
+
+
+def test_fixup_draws_branches_that_start_at_zero():
+    setup = CASES[-1].setup()
+    model = uv.FixupInit().apply(setup).build()[0]
+    first, second = model[1].first.weight, model[1].second.weight
+    assert number(second.abs().max()) == 0
+    assert number(model[-1].weight.abs().max()) == 0
+    assert number(first.std()) == pytest.approx((2 / 12) ** 0.5 * 3**-0.5, rel=0.25)  # L = 3 branches of m = 2
+    torch.testing.assert_close(model[:4](setup.example), model[0](setup.example))
+    with pytest.raises(uv.NothingToDo, match="around branches that end with a Linear"):
+        uv.FixupInit().apply(uv.SkipEveryBlock().apply(deep("ReLU")))
+
+
+def test_fixup_counts_projected_branches_by_what_stands_between_the_two_sides():
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c, self.norm = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.LayerNorm(8)
+            self.end = nn.Linear(8, 2)
+
+        def forward(self, x):
+            x = torch.add(self.norm(self.b(torch.relu(self.a(x)))), x)
+            return self.end(x + torch.relu(self.c(x)))
+
+    assert branches(Wide()) == [["a", "b"]]  # c ends with an activation
+
+
+def test_muon_makes_orthogonal_steps_of_hidden_matrices_and_adam_s_of_the_rest():
+    setup = uv.Muon(lr=0.1, others_lr=0.01).apply(deep("Tanh", depth=3))
+    model, optimizer = setup.build()
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    (model(setup.example).square().mean() * 100).backward()
+    optimizer.step()
+    steps = {name: before[name] - weight.detach() for name, weight in model.named_parameters()}
+    values = torch.linalg.svdvals(steps["2.weight"]) / 0.1
+    assert values[:4].tolist() == pytest.approx([1.0] * 4, abs=0.35)  # ten outputs: the gradient's rank is low
+    for name in ("0.weight", "2.bias", "6.weight"):
+        assert number(steps[name].abs().median()) == pytest.approx(0.01, rel=0.1)
+    twin = setup.optimizer(model.parameters())
+    twin.load_state_dict(optimizer.state_dict())
+    assert twin.state_dict()["state"].keys() == optimizer.state_dict()["state"].keys()
+
+
+def test_orthogonal_of_a_known_matrix():
+    u, _, v = torch.linalg.svd(torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), full_matrices=False)
+    s = torch.tensor([3.0, 2.0, 1.5, 1.0])
+    made = orthogonal(1e-25 * u @ s.diag() @ v)
+    torch.testing.assert_close(torch.linalg.svdvals(made), torch.ones(4), atol=0.35, rtol=0)
+    torch.testing.assert_close(made / made.norm() * 2, u @ v, atol=0.25, rtol=0)
+    assert number(orthogonal(torch.zeros(3, 3)).abs().max()) == 0

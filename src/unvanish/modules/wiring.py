@@ -69,10 +69,23 @@ class Add(nn.Module):
 
 
 @final
+class Mix(nn.Module):
+    """t of its input and 1 − t of what comes over the wire, t the logistic function of `gate` of the latter."""
+
+    def __init__(self, wire: Wire, gate: nn.Module) -> None:
+        super().__init__()
+        self.wire, self.gate = wire, gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        past = self.wire.take()
+        return torch.lerp(past, x, self.gate(past).sigmoid())
+
+
+@final
 class Then(nn.Module):
     """A block of any signature, and behind it an end of a wire."""
 
-    def __init__(self, block: nn.Module, end: Put | Add) -> None:
+    def __init__(self, block: nn.Module, end: "Put | Add | Mix") -> None:
         super().__init__()
         self.block, self.end = block, end
 

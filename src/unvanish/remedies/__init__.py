@@ -6,14 +6,18 @@ from unvanish.remedies.better_optimizer import BetterOptimizer
 from unvanish.remedies.centred_critical_init import CentredCriticalInit
 from unvanish.remedies.class_weights import ClassWeights
 from unvanish.remedies.critical_init import CriticalInit
+from unvanish.remedies.fixup_init import FixupInit
 from unvanish.remedies.gradient_clipping import GradientClipping
 from unvanish.remedies.gradual_unfreezing import GradualUnfreezing
 from unvanish.remedies.he_init import HeInit
+from unvanish.remedies.highway_gates import HighwayGates
 from unvanish.remedies.input_standardisation import InputStandardisation
 from unvanish.remedies.larger_epsilon import LargerEpsilon
 from unvanish.remedies.learning_rate import LearningRate
 from unvanish.remedies.lsuv_init import LSUVInit
+from unvanish.remedies.muon import Muon
 from unvanish.remedies.normalize_inside import NormalizeInside
+from unvanish.remedies.normalized_backward import NormalizedBackward
 from unvanish.remedies.orthogonal_init import OrthogonalInit
 from unvanish.remedies.rezero import ReZero
 from unvanish.remedies.skip_connection import SkipConnection
@@ -42,9 +46,13 @@ ALL: tuple[type[Remedy], ...] = (
     XavierInit,
     OrthogonalInit,
     LSUVInit,
+    FixupInit,
     WeightNorm,
     SkipEveryBlock,
     ReZero,
+    HighwayGates,
+    NormalizedBackward,
+    Muon,
     LearningRate,
     WarmUp,
     GradientClipping,
