@@ -10,7 +10,7 @@ export OMP_NUM_THREADS := 1
 # A file's tests share what is costly to make, and a document's blocks build on one another.
 IN_TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: reproduce test test-slow lint bench accuracy clean
+.PHONY: reproduce test test-slow lint docs bench accuracy clean
 
 reproduce: .venv/.run
 	$(BIN)/unvanish reproduce $(ARGS)
@@ -26,6 +26,9 @@ lint: .venv/.dev
 	$(BIN)/ruff check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: .venv/.dev
+	PYTHONPATH=docs/extensions $(BIN)/python -m zensical build --clean --strict
 
 bench: .venv/.bench
 	$(BIN)/python benchmarks/startup.py
@@ -54,4 +57,4 @@ accuracy: .venv/.run
 	@touch $@
 
 clean:
-	rm -rf .venv dist build
+	rm -rf .venv .cache dist build site

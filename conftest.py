@@ -41,7 +41,7 @@ def leave_folder(namespace: dict) -> None:
 
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), CodeBlockParser("console", run_console)],
-    patterns=["README.md", "docs/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/methods/*.md"],
     setup=enter_folder,
     teardown=leave_folder,
 ).pytest()
