@@ -1,9 +1,9 @@
 """The report: complete, offline, escaped, small."""
 
+import itertools
 import json
 import re
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -110,10 +110,11 @@ def test_markdown_has_the_tables(tmp_path):
 def test_it_needs_no_network(tmp_path):
     write_report(grouped([made_up()]), tmp_path / "r.html")
     text = (tmp_path / "r.html").read_text()
-    markup = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    markup = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(https?:)?//""", markup)
     assert "@import" not in markup
-    assert text.count("<script>") == text.count("</script>") == 2
+    assert text.count("<script") == text.count("</script>") == 4
+    assert "@import" not in text
 
 
 def test_every_text_of_a_recipe_is_escaped():
@@ -123,7 +124,7 @@ def test_every_text_of_a_recipe_is_escaped():
     groups = grouped([record])
     html = page([type(groups[0])(evil, groups[0].records)], all_figures([type(groups[0])(evil, groups[0].records)]))
     assert "<img src=x" not in html
-    assert html.count("</script>") == 2
+    assert html.count("</script>") == 4
 
 
 def test_the_whole_published_study_stays_under_2_mb(tmp_path):
@@ -149,22 +150,197 @@ def test_a_diverged_run_is_a_result_in_it():
     assert "diverged" in page(groups, all_figures(groups))
 
 
-@pytest.mark.slow
-def test_a_real_browser_draws_every_chart_and_asks_for_nothing(tmp_path):
+def drawn(chart, field: str) -> list[dict]:
+    """The rows of a figure that have a field."""
+    found = []
+
+    def visit(part):
+        found.extend(row for row in part.get("data", {}).get("values", ()) if field in row)
+        for inner in part.get("layer", ()):
+            visit(inner)
+
+    visit(chart.to_dict())
+    return found
+
+
+def test_a_map_is_relative_to_the_last_hidden_layer_and_epoch_0_is_as_wide_as_the_others():
+    groups = grouped([made_up("5", epochs=3)])
+    rows = drawn(all_figures(groups)["gradient-5"], "layer")
+    first = {row["layer"]: row for row in rows if row["a"] == 0}
+    assert [first[layer]["r"] for layer in range(1, 8)] == [-6, -5, -4, -3, -2, -1, 0]
+    assert {row["r"] for row in rows if row["a"] == 3} == {0}
+    assert first[1]["b"] == 0
+    assert first[1]["e"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_map_shows_frozen_layers_and_leaves_out_absent_ones():
+    groups = grouped([made_up("6", epochs=30)])
+    record = groups[0].first
+    steps = record.table.steps
+    absent = [index for index, (stage, _) in enumerate(steps) if stage == 1]
+    record.table.values["backward_rms"][absent, 2:7] = np.nan
+    rows = drawn(all_figures(groups)["gradient-6"], "layer")
+    second = [row for row in rows if 10 < row["a"] <= 20]
+    assert {row["r"] for row in second if row["layer"] <= 2} == {None}
+    assert not [row for row in rows if row["a"] <= 10 and row["layer"] > 2]
+    assert not [row for row in rows if row["a"] <= 10 < row["b"]]
+
+
+def test_labels_of_lines_do_not_touch():
+    figures = all_figures(grouped([made_up(method) for method in uv.METHODS]))
+    labels = [row for row in drawn(figures["accuracy"], "y") if set(row) == {"method", "epoch", "y"}]
+    assert len(labels) == len(uv.METHODS) - 1  # all but the one of several trainings
+    heights = sorted(row["y"] for row in labels)
+    assert min(b - a for a, b in itertools.pairwise(heights)) > 0.03
+
+
+def test_a_method_looks_the_same_in_every_report():
+    from unvanish.study.report.palette import looks
+
+    every = dict(zip(uv.METHODS, looks(list(uv.METHODS)), strict=True))
+    assert len(set(every.values())) == len(uv.METHODS)
+    assert looks(["5", "own", "4a"]) == [every["5"], looks(["own"])[0], every["4a"]]
+    assert looks(["own"])[0] not in every.values()
+
+
+def test_tables_for_papers():
+    import csv
+
+    from unvanish.study.report.exports import as_csv, as_latex, bibtex
+
+    groups = grouped([made_up("5", seed=42), made_up("5", seed=44)])
+    (header, row) = csv.reader(as_csv(groups).splitlines())
+    assert tuple(header) == COLUMNS
+    assert tuple(row) == table(groups)[0]
+    latex = as_latex(groups)
+    assert r"$\pm$" in latex
+    assert r"1$\to$3" in latex
+    assert latex.count(r"\\") == 2
+    assert bibtex().count("@") == 9
+
+
+def test_figures_for_papers(tmp_path):
+    from unvanish.study.report.figures import formats_in, pixels, save_figures
+
+    groups = grouped([made_up("5")])
+    figures = {"depth-end": all_figures(groups)["depth-end"]}
+    save_figures(figures, groups, tmp_path, formats_in("svg,pdf"), "3.25in")
+    assert {file.name for file in tmp_path.iterdir()} == {
+        f"{name}.{suffix}" for name in ("depth-end", "gradient") for suffix in ("svg", "pdf")
+    }
+    svg = (tmp_path / "depth-end.svg").read_text()
+    assert len(set(re.findall(r'font-family="([^"]+)"', svg))) == 1
+    assert "#888" not in svg
+    assert (tmp_path / "depth-end.pdf").read_bytes().startswith(b"%PDF")
+    assert pixels("8.4cm") == pytest.approx(8.4 / 2.54 * 96)
+    for wrong in ("3.25", "0in", "wide", "-1cm"):
+        with pytest.raises(uv.RecipeError, match="a number with one of the units"):
+            pixels(wrong)
+    with pytest.raises(uv.RecipeError, match="'gif' is no format"):
+        formats_in("svg,gif")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The machine's own Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if not chromium:
         pytest.skip("this machine has no Chromium")
-    groups = grouped([made_up(method) for method in uv.METHODS])
-    write_report(groups, tmp_path / "r.html")
-    dumped = subprocess.run(
-        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
-         "--virtual-time-budget=20000", "--dump-dom", (tmp_path / "r.html").as_uri()],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    charts = re.findall(r'class="chart[^"]*" data-spec="([^"]+)"', dumped.stdout)
-    assert len(charts) == len(all_figures(groups))
-    assert dumped.stdout.count("<svg") >= len(charts)
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+def opened(browser, path, width: int = 1280, theme: str = "light"):
+    """The page, drawn; what its console said and what it asked for."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    said, asked = [], []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-drawn]", timeout=120_000)
+    return page, said, asked
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "r.html"
+    write_report(grouped([made_up(method) for method in uv.METHODS]), path)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_real_browser_draws_every_chart_asks_for_nothing_and_finds_no_barrier(browser, whole, width, theme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, said, asked = opened(browser, whole, width, theme)
+    charts = page.locator("[data-spec]")
+    assert charts.count() == len(all_figures(grouped([made_up(method) for method in uv.METHODS])))
+    assert page.locator("[data-spec] svg[role=img][aria-label]").count() == charts.count()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [whole.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(page)
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found.response["violations"]] == []
+    page.close()
+
+
+@pytest.mark.slow
+def test_the_page_follows_its_selector_slider_and_headings(browser, whole):
+    page, said, _ = opened(browser, whole)
+
+    def lines(spec: str) -> int:
+        return page.locator(f"[data-spec={spec}] .mark-line path").evaluate_all(
+            "paths => paths.filter(path => path.getAttribute('d')).length"
+        )
+
+    assert lines("accuracy") == len(uv.METHODS) - 1
+    page.click("#selector [data-method='4a']")
+    page.wait_for_timeout(300)
+    assert lines("accuracy") == len(uv.METHODS) - 2
+    assert page.locator("figure[data-of='4a']").is_hidden()
+    assert page.locator("#results-table tr[data-of='4a']").is_hidden()
+    page.click("#selector [data-all=no]")
+    page.wait_for_timeout(300)
+    assert lines("accuracy") == lines("depth-start") == 0
+    page.click("#selector [data-all=yes]")
+    page.wait_for_timeout(300)
+    assert lines("accuracy") == len(uv.METHODS) - 1
+
+    before = page.locator("[data-spec=accuracy] .mark-line path").first.get_attribute("d")
+    page.check("[name=images][value=training]")
+    page.wait_for_timeout(300)
+    assert page.locator("[data-spec=accuracy] .mark-line path").first.get_attribute("d") != before
+
+    page.select_option("#story-method", "1a")
+    start = page.locator("[data-spec=story-profile] .mark-line path").evaluate_all(
+        "all => all.map(p => p.getAttribute('d'))"
+    )
+    page.locator("#story-epoch").fill("4")
+    page.wait_for_timeout(300)
+    end = page.locator("[data-spec=story-profile] .mark-line path").evaluate_all(
+        "all => all.map(p => p.getAttribute('d'))"
+    )
+    assert start != end
+    assert page.locator("#story-now").inner_text() == "4"
+    assert page.locator("#story-formula math").count() == 1
+
+    page.click("#results-table th:nth-child(3) button")
+    values = page.locator("#results-table tbody tr td:nth-child(3)").all_inner_texts()
+    assert values == sorted(values)
+    page.click("#results-table th:nth-child(1) button")
+    names = page.locator("#results-table tbody tr td:nth-child(1)").all_inner_texts()
+    assert names == sorted(names)
+
+    page.locator("details.data[data-for=depth-end] summary").click()
+    assert page.locator("details.data[data-for=depth-end] table tr").count() > 70
+    assert said == []
+    page.close()
 
 
 def test_the_moments_that_theory_gets_are_those_of_the_images(data):

@@ -3,11 +3,12 @@
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from unvanish.cli.exit import FAILED, USAGE, exit_codes
+from unvanish.cli.options import in_colour
 from unvanish.cli.repair import repair_of
 
 commands = typer.Typer()
@@ -36,7 +37,9 @@ def check(
         str | None,
         typer.Option(metavar="FILE.py:FACTORY", help="Gives an iterable of (input, target), such as a DataLoader."),
     ] = None,
-    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="text, json, sarif or junit.")] = "text",
+    format: Annotated[
+        Literal["text", "json", "sarif", "junit"], typer.Option("--format", help="What is printed.")
+    ] = "text",
     html: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Also write a page with the flow plot.")
     ] = None,
@@ -52,6 +55,8 @@ def check(
     function of the parameters. Without an optimizer nothing is said about the learning rate.
     """
     if fix:
+        if format not in ("text", "json"):
+            raise typer.BadParameter("with --fix it is text or json", param_hint="--format")
         repair_of(factory, batches, None, None, format, html, seed)
         return
     with exit_codes(failed=USAGE, interrupted="nothing was written"):
@@ -59,17 +64,15 @@ def check(
 
         from unvanish.cli.factory import from_factories
         from unvanish.cli.formats import FORMATS
-        from unvanish.core.errors import RecipeError, UnvanishError, did_you_mean
+        from unvanish.core.errors import UnvanishError
         from unvanish.diagnosis.check import check as diagnosed
         from unvanish.render.text import coloured
 
-        if format not in FORMATS:
-            raise RecipeError(f"no format '{format}'{did_you_mean(format, FORMATS)}: text, json, sarif or junit")
         torch.manual_seed(seed)
         with redirect_stdout(sys.stderr):  # what the user's code prints must not mix with the result
             diagnosis = diagnosed(from_factories(factory, batches), steps=steps, seed=seed)
         said = FORMATS[format](diagnosis, factory.rpartition(":")[0])
-        typer.echo(coloured(said, diagnosis.healthy) if format == "text" and sys.stdout.isatty() else said)
+        typer.echo(coloured(said, diagnosis.healthy) if format == "text" and in_colour() else said)
         if html is not None:
             try:
                 diagnosis.to_html(html)

@@ -1,19 +1,48 @@
 """What several commands share."""
 
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from unvanish.study.report.figures import AnyFigure
+    from unvanish.study.report.results import Group
 
 DEFAULT_STORE = Path("unvanish-runs")
 
 StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="The folder that keeps the runs.")]
+FiguresOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Also write every figure into this folder.")]
+FormatOption = Annotated[
+    str, typer.Option("--format", metavar="svg,pdf,png", help="Of the figures: one or several, with commas.")
+]
+WidthOption = Annotated[
+    str, typer.Option("--width", metavar="LENGTH", help="Of a figure's plot: 3.25in, 8.4cm, 640px.")
+]
 
 
-def save_figures(groups: list, folder: Path | None) -> dict:
-    from unvanish.study.report.figures import all_figures, save_figures
+def figures_of(groups: "Sequence[Group]", folder: Path | None, formats: str, width: str) -> "dict[str, AnyFigure]":
+    """The figures of the report, which are also written where a folder is given."""
+    from unvanish.study.report.figures import all_figures, formats_in, save_figures
 
     charts = all_figures(groups)
     if folder is not None:
-        save_figures(charts, groups, folder)
+        save_figures(charts, groups, folder, formats_in(formats), width)
     return charts
+
+
+def check_figures(folder: Path | None, formats: str, width: str) -> None:
+    """Raise `RecipeError` where these are no formats or no length: before anything is trained."""
+    if folder is not None:
+        from unvanish.study.report.figures import formats_in, pixels
+
+        formats_in(formats)
+        pixels(width)
+
+
+def in_colour() -> bool:
+    """Whether standard output is a terminal that wants colour: https://no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

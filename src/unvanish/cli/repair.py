@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from unvanish.cli.exit import FAILED, INTERRUPTED, USAGE, exit_codes
+from unvanish.cli.options import in_colour
 
 commands = typer.Typer()
 
@@ -48,7 +49,7 @@ def repair(
     ] = None,
     budget: BudgetOption = None,
     steps: StepsOption = None,
-    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="text or json.")] = "text",
+    format: Annotated[Literal["text", "json"], typer.Option("--format", help="What is printed.")] = "text",
     html: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also write a record of it.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of torch's random numbers.")] = 0,
 ) -> None:
@@ -75,11 +76,10 @@ def repair_of(
         import torch
 
         from unvanish.cli.factory import from_factories
-        from unvanish.core.errors import RecipeError, UnvanishError, did_you_mean
+        from unvanish.core.errors import RecipeError, UnvanishError
         from unvanish.diagnosis.repair.run import repair as repaired
+        from unvanish.render.text import coloured
 
-        if format not in ("text", "json"):
-            raise RecipeError(f"no format '{format}'{did_you_mean(format, ('text', 'json'))}: text or json")
         if html is not None and not html.absolute().parent.is_dir():  # now, not after a minute
             raise RecipeError(f"{html} cannot be written: there is no folder {html.absolute().parent}")
         torch.manual_seed(seed)
@@ -87,7 +87,10 @@ def repair_of(
             given = from_factories(factory, batches)
             with _progress() as said:
                 result = repaired(given, budget_s=budget, steps=steps, seed=seed, progress=said)
-        typer.echo(str(result) if format == "text" else json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+        if format == "json":
+            typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+        else:
+            typer.echo(coloured(str(result), result.outcome in ("healthy", "repaired")) if in_colour() else str(result))
         if html is not None:
             try:
                 result.to_html(html)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unvanish.cli.exit import FAILED, exit_codes
-from unvanish.cli.options import DEFAULT_STORE, StoreOption, save_figures
+from unvanish.cli.options import (
+    DEFAULT_STORE,
+    FiguresOption,
+    FormatOption,
+    StoreOption,
+    WidthOption,
+    check_figures,
+    figures_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -35,9 +43,6 @@ JobsOption = Annotated[
 ]
 ReportOption = Annotated[
     Path | None, typer.Option(metavar="FILE.html", help="Where the report goes. (default: DIR/report.html)")
-]
-FiguresOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
 ]
 MeasureOption = Annotated[
     int | None,
@@ -72,6 +77,8 @@ def reproduce(
     store: StoreOption = DEFAULT_STORE,
     report: ReportOption = None,
     figures: FiguresOption = None,
+    format: FormatOption = "svg,png",
+    width: WidthOption = "640px",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
     measure_every: MeasureOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
@@ -87,8 +94,12 @@ def reproduce(
     from unvanish.core.machine import usable_cores
     from unvanish.study.executors.pool import WorkerPool
     from unvanish.study.names import methods_named, seeds_in
+    from unvanish.study.report.write import check_kind
 
+    path = report or store / "report.html"
     with exit_codes():
+        check_kind(path)
+        check_figures(figures, format, width)
         names, runs_of = methods_named(methods or []), seeds_in(seeds)  # a typing error is told before anything starts
     # The workers start first: they take as long to import torch as this process does.
     with exit_codes(), WorkerPool(jobs or usable_cores()) as pool:
@@ -101,13 +112,12 @@ def reproduce(
         where = device_named(device)
         length = PUBLISHED_EPOCHS if published else epochs or DEFAULT_EPOCHS
         recipes = [method(name, epochs=length, seed=seed) for name in names for seed in runs_of]
-        path = report or store / "report.html"
         targets = [path, *([figures / "accuracy.svg"] if figures else [])]
         records = _trained(recipes, store, pool, where, targets, measure_every, fresh=fresh, quiet=quiet)
         groups = grouped(records)
         if not quiet:
             print_results(groups)
-        write_report(groups, path, save_figures(groups, figures))
+        write_report(groups, path, figures_of(groups, figures, format, width))
         typer.echo(path)
         if any(record.outcome.state == "failed" for record in records):
             raise typer.Exit(FAILED)

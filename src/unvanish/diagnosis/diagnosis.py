@@ -210,6 +210,7 @@ class Diagnosis:
             failing=self.healthy is False,
             changes=self.changes,
             predicted=self.predicted,
+            described=self.described,
         )
 
     def to_html(self, path: str | Path) -> None:

@@ -24,6 +24,19 @@ def styled(chart: AnyChart) -> AnyChart:
     )
 
 
+def printed(chart: AnyChart) -> AnyChart:
+    """For paper: black text in one font, on white."""
+    return (
+        chart.configure(background="white", font="Liberation Sans, Arial, Helvetica, sans-serif")
+        .configure_view(stroke=None)
+        .configure_axis(
+            domainColor="black", tickColor="black", gridColor="#ddd", labelColor="black", titleColor="black"
+        )
+        .configure_legend(labelColor="black", titleColor="black")
+        .configure_title(color="black", subtitleColor="black", anchor="start", fontSize=12)
+    )
+
+
 def chart_of_series(
     name: str, unit: str, layers: Sequence[str], steps: Sequence[Any], values_SL: np.ndarray, *, log: bool
 ) -> alt.Chart:

@@ -25,15 +25,18 @@ def fragment(
     failing: bool,
     changes: Sequence[tuple[str, str]] = (),
     predicted: Mapping[str, float] | None = None,
+    described: Mapping[str, str] | None = None,
 ) -> str:
     """A diagnosis: its last word, its findings, the flow over depth and the table of the layers.
 
     changes    what to change for the primary finding, in words and as code
     predicted  the backward signal by theory, by layer
+    described  type and shape, by layer
     """
     return rendered(
         "unvanish.render",
         "diagnosis.html",
+        described=described or {},
         last_word=last_word,
         failing=failing,
         changes=changes,
@@ -164,7 +167,11 @@ def flow_plot(table: Table, predicted: Mapping[str, float] | None = None) -> str
         alt.Chart(alt.Data(values=values))
         .mark_line(point=len(table) < 60, strokeWidth=1.8)
         .encode(
-            x=alt.X("layer:Q", title="layer, from the input to the loss", axis=alt.Axis(grid=False, tickMinStep=1)),
+            x=alt.X(
+                "layer:Q",
+                title="layer (# in the table), from the input to the loss",
+                axis=alt.Axis(grid=False, tickMinStep=1),
+            ),
             y=alt.Y("share:Q", title="share of the largest (log)", scale=alt.Scale(type="log")),
             color=alt.Color(
                 "signal:N",

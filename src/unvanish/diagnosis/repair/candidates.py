@@ -12,8 +12,12 @@ from unvanish.remedies import (
     BetterOptimizer,
     CentredCriticalInit,
     HeInit,
+    HighwayGates,
     LearningRate,
+    Muon,
     NormalizeInside,
+    ReZero,
+    SkipConnection,
     SkipEveryBlock,
     WithoutDropout,
 )
@@ -22,7 +26,7 @@ FLOW = ("vanishing", "collapse", "exploding", "dead", "saturated", "symmetric")
 STEPS = ("lr_high", "lr_low", "regularisation")
 NORM, ADAM = NormalizeInside("batch-norm", learned=True), BetterOptimizer("Adam", 0.001)
 USUAL: tuple[Part, ...] = (CentredCriticalInit(), HeInit(), ADAM, LearningRate(0.1), NORM, SkipEveryBlock())
-RATES = (BetterOptimizer, LearningRate)
+ALTERNATIVES = ((BetterOptimizer, LearningRate, Muon), (SkipConnection, SkipEveryBlock, ReZero, HighwayGates))
 STRUCTURE = (SkipEveryBlock(), NORM)
 BESIDE = Change.of((NORM, ADAM))  # what is often advised, whatever it is
 UNIVERSAL = Change.of((SkipEveryBlock(), NORM, ADAM, WithoutDropout()))  # mends most, by four changes
@@ -72,8 +76,10 @@ def _prescribed(finding: Finding) -> Iterator[Part]:
 
 
 def _compatible(one: Part, other: Part) -> bool:
-    """Two ways to draw the weights would be one after the other, and so would two of one class, or two rates."""
-    if (_draws(one) and _draws(other)) or (isinstance(one, RATES) and isinstance(other, RATES)):
+    """Not two of one class, two rates, two kinds of skips, or two ways to draw the weights: the later would do."""
+    if _draws(one) and _draws(other):
+        return False
+    if any(isinstance(one, kinds) and isinstance(other, kinds) for kinds in ALTERNATIVES):
         return False
     return one != other if isinstance(one, Fix) or isinstance(other, Fix) else type(one) is not type(other)
 

@@ -12,7 +12,10 @@ from markupsafe import Markup, escape
 from unvanish.core.values import counted
 from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.render.templates import rendered
-from unvanish.study.report.figures import AnyFigure
+from unvanish.study.report.exports import as_csv, as_latex, bibtex
+from unvanish.study.report.figures import AnyFigure, file_name
+from unvanish.study.report.formulas import of_remedies
+from unvanish.study.report.palette import looks
 from unvanish.study.report.published import comparisons
 from unvanish.study.report.results import (
     COLUMNS,
@@ -21,9 +24,11 @@ from unvanish.study.report.results import (
     attenuation,
     different_environments,
     headline,
+    numbers,
     recipe_of,
     table,
 )
+from unvanish.study.report.story import BASELINE
 
 
 def page(groups: Sequence[Group], figures: dict[str, AnyFigure]) -> str:
@@ -32,13 +37,19 @@ def page(groups: Sequence[Group], figures: dict[str, AnyFigure]) -> str:
         "unvanish.study.report",
         "report.html",
         columns=COLUMNS,
-        rows=table(groups),
+        rows=list(zip(table(groups), numbers(groups), strict=True)),
         seeds=sorted({recipe_of(record).seed for group in groups for record in group.records}),
         epochs=sorted({group.recipe.epochs for group in groups}),
         headline=headline(groups),
         specs={name: _without_schema_noise(chart.to_dict()) for name, chart in figures.items()},
-        maps=[name for name in figures if name.startswith("gradient-")],
-        trainings=[name for name in figures if name.startswith("trainings-")],
+        methods=_methods(groups),
+        story=_first_choice(groups) if "story-curve" in figures else "",
+        trainings=any(group.staged for group in groups),
+        downloads=(
+            ("results.csv", "text/csv", as_csv(groups)),
+            ("results.tex", "application/x-tex", as_latex(groups)),
+            ("references.bib", "application/x-bibtex", bibtex()),
+        ),
         comparisons=comparisons(list(groups)),
         environments=different_environments(groups),
         reasons=_reasons(groups),
@@ -46,6 +57,29 @@ def page(groups: Sequence[Group], figures: dict[str, AnyFigure]) -> str:
         made=time.strftime("%Y-%m-%d %H:%M"),
         vega=Markup(_vega()),
     )
+
+
+def _methods(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """What the page's selector and its script know of each."""
+    names = [group.name for group in groups]
+    return [
+        {
+            "name": group.name,
+            "title": group.title,
+            "file": file_name(group.name),
+            "colour": colour,
+            "dash": " ".join(map(str, dash)),
+            "staged": group.staged,
+        }
+        for group, (colour, dash) in zip(groups, looks(names), strict=True)
+    ]
+
+
+def _first_choice(groups: Sequence[Group]) -> str:
+    """The remedy that the page opens with: the one that gets furthest."""
+    return max(
+        (group for group in groups if group.name != BASELINE), key=lambda group: group.last.mean if group.last else 0.0
+    ).name
 
 
 def _reasons(groups: Sequence[Group]) -> list[dict[str, Any]]:
@@ -57,6 +91,7 @@ def _reasons(groups: Sequence[Group]) -> list[dict[str, Any]]:
         {
             "title": members[0].title,
             "methods": [_facts(group) for group in members],
+            "formula": of_remedies(members[0].recipe.remedies),
             "paragraphs": [
                 (text.startswith("    "), _with_code(text.strip()))
                 for remedy in remedies
@@ -73,6 +108,7 @@ def _facts(group: Group) -> dict[str, str]:
     last = group.last.format(4) if group.last else "–"
     return {
         "name": group.name,
+        "file": file_name(group.name),
         "text": f"{group.changes} · backward signal {start} at start, {end} at the end · last accuracy {last} · "
         f"{counted(trained, 'epoch')} in {group.seconds:.0f} s",
     }

@@ -71,6 +71,11 @@ class Group:
         return states[0] if len(set(states)) == 1 else ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
 
     @property
+    def staged(self) -> bool:
+        """Several trainings, one after the other."""
+        return len(set(self.first.curve["stage"])) > 1
+
+    @property
     def predicted(self) -> float | None:
         """`attenuation` at the initial weights, by mean-field theory."""
         signal = predicted_signal(self.recipe)
@@ -178,8 +183,8 @@ COLUMNS = (
     "val acc, last",
     "best",
     "s to 70 %",
-    "signal at start",
-    "predicted",
+    "gradient at init",
+    "theory",
     "at the end",
     "state",
 )
@@ -205,6 +210,23 @@ def table(groups: Sequence[Group]) -> list[tuple[str, ...]]:
     return rows
 
 
+def numbers(groups: Sequence[Group]) -> list[tuple[float, ...]]:
+    """Of the columns of `table` that are numbers, what they are sorted by; NaN where there is none."""
+    nan = float("nan")
+    return [
+        (
+            group.last.mean if group.last else nan,
+            group.best.mean if group.best else nan,
+            group.to_70.mean if group.to_70 else nan,
+            *(
+                nan if one is None else one
+                for one in (attenuation(group.first, 0), group.predicted, attenuation(group.first, -1))
+            ),
+        )
+        for group in groups
+    ]
+
+
 def headline(groups: Sequence[Group]) -> str:
     """What the baseline's gradient does, measured; or that of the first method where there is no baseline."""
     for group in groups:
@@ -212,8 +234,8 @@ def headline(groups: Sequence[Group]) -> str:
         if factor is not None:
             layers = group.recipe.network
             return (
-                f"Before its first step, the {group.name} network ({layers}) passes {as_factor(factor)} "
-                f"of the backward signal at its last hidden layer on to its first."
+                f"At initialisation the gradient at the first hidden layer of the {group.name} network ({layers}) is "
+                f"{as_factor(factor)} of that at its last."
             )
     return ""
 

@@ -5,12 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unvanish.core.errors import StoreError
+from unvanish.core.errors import RecipeError, StoreError
 from unvanish.store.files import write_whole
 from unvanish.study.report.results import Group
 
 if TYPE_CHECKING:
     from unvanish.study.report.figures import AnyFigure
+
+
+KINDS = (".html", ".htm", ".md")
+
+
+def check_kind(path: Path) -> None:
+    """Raise `RecipeError` for a file whose name says that it is neither a page nor Markdown."""
+    if path.suffix.lower() not in KINDS:
+        hint = (
+            "; print the page to PDF in a browser, or use --figures with --format pdf" if path.suffix == ".pdf" else ""
+        )
+        raise RecipeError(f"a report is a page, .html, or Markdown, .md; not '{path.name}'{hint}")
 
 
 def check_writable(path: Path) -> None:
