@@ -1,4 +1,7 @@
-"""Compiles the native step when the package is installed; without a compiler the package works, only slower."""
+"""When the package is installed, builds the lessons' notebooks and compiles the native step.
+
+Without a compiler the package works, only slower.
+"""
 
 import os
 import platform
@@ -14,6 +17,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("src/unvanish/train/native")
+LESSONS = Path("src/unvanish/lessons")
 # No -ffast-math: NaN and infinity have to pass through. No -march=native: step.c has several versions of its loops.
 FLAGS = (
     *("-O3", "-std=gnu11", "-fopenmp-simd", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
@@ -22,12 +26,22 @@ FLAGS = (
 ON_X86 = ("-mprefer-vector-width=512",)  # where a version has such vectors: compilers prefer half of them
 
 
-class NativeStep(BuildHookInterface[Any]):
+class BuiltFiles(BuildHookInterface[Any]):
     """`UNVANISH_NATIVE=required`, as for a release, fails where it cannot be compiled; `off` does not try."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         editable = version == "editable"  # then the package is used where its sources lie
         self.scratch = tempfile.TemporaryDirectory()
+        self.build_lessons(editable, build_data)
+        self.compile_native_step(editable, build_data)
+
+    def build_lessons(self, editable: bool, build_data: dict[str, Any]) -> None:
+        build = runpy.run_path(str(Path(self.root) / "lessons" / "build.py"))["build"]
+        for path in build(Path(self.root) / LESSONS if editable else Path(self.scratch.name) / "lessons"):
+            if not editable:
+                build_data["force_include"][str(path)] = f"unvanish/lessons/{path.name}"
+
+    def compile_native_step(self, editable: bool, build_data: dict[str, Any]) -> None:
         target = (Path(self.root) / FOLDER if editable else Path(self.scratch.name)) / "_step.so"
         target.unlink(missing_ok=True)
         wanted = os.environ.get("UNVANISH_NATIVE", "")

@@ -7,6 +7,7 @@ import typer
 
 from unvanish.cli.diagnosis import commands as diagnosis_commands
 from unvanish.cli.exit import OK, exit_codes
+from unvanish.cli.lessons import commands as lessons_commands
 from unvanish.cli.options import DEFAULT_STORE, StoreOption, save_figures
 from unvanish.cli.repair import commands as repair_commands
 from unvanish.cli.reproduce import commands as reproduce_commands
@@ -69,6 +70,7 @@ app.add_typer(reproduce_commands)
 app.add_typer(diagnosis_commands)
 app.add_typer(repair_commands)
 app.add_typer(theory_commands)
+app.add_typer(lessons_commands)
 
 
 def main() -> None:
