@@ -84,7 +84,7 @@ def test_wrong_usage_is_2_with_a_sentence(file: Path, factory: str, sentence: st
 def test_a_format_that_there_is_not(file: Path) -> None:
     code, _, err = run("check", f"{file}:failing", "--format", "jsn")
     assert code == 2
-    assert "did you mean 'json'?" in err
+    assert "'jsn' is not one of 'text'" in err
 
 
 def test_json_has_the_findings_and_the_layers(file: Path) -> None:

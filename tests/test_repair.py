@@ -371,7 +371,7 @@ def test_the_command_repairs_records_and_exits(tmp_path):
     assert "cannot be repaired" in done.stdout
     done = command(tmp_path, "repair", "model.py:make", "--format", "jsn")
     assert done.returncode == 2
-    assert "did you mean 'json'" in done.stderr
+    assert "'jsn' is not one of 'text'" in done.stderr
 
 
 def test_models_of_several_inputs_are_repaired_by_changes_of_their_layers():

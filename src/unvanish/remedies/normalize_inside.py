@@ -138,4 +138,4 @@ class NormalizeInside(Remedy):
         if self.how == "standardize":
             return "(x − mean)/std over the whole batch before each activation"
         name = SAMPLE_NORMS.get(self.how, "BatchNorm")
-        return f"{name} before each activation, {'learned' if self.learned else 'nothing learned'}"
+        return f"{name} before each activation" + ("" if self.learned else ", without scale and shift")

@@ -38,6 +38,7 @@ SHOWN = 24  # layers; of more, the first and the last
 WIDTH = 80
 NAME = 21  # cells of a layer's name, with its type and shape as far as there is room
 BAR, DECADES = 10, 8  # cells, and how many powers of ten they span
+HEADINGS = ("What ", "Why", "Proof", "Not tried")
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -187,7 +188,7 @@ def coloured(text: str, healthy: bool | None) -> str:
     verdict = {True: "32", False: "31", None: "33"}[healthy]
 
     def line(number: int, one: str) -> str:
-        if not number or one.startswith(("What to change", "Why")):
+        if not number or one.startswith(HEADINGS):
             return f"\033[1;{verdict if not number else 39}m{one}\033[0m"
         return f"\033[2m{one}\033[0m" if one.startswith("  #") else one
 

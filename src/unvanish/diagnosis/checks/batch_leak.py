@@ -1,4 +1,4 @@
-"""UV016 samples that depend on each other
+"""UV016 samples depend on one another
 
 What it measures: in `eval()` and float64, one sample of a batch is replaced by another, at the front, in the middle and
 at the end; do the outputs of the others change? Statistics of the batch (means, variances, sums over its samples) are
@@ -24,7 +24,7 @@ from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
 class BatchLeak(Check):
     code = "UV016"
     kind = "batch_leak"
-    title = "samples that depend on each other"
+    title = "samples depend on one another"
     explains = (*CONSEQUENCES, "labels", "imbalance", "output_activation", "eval_gap", "regularisation", "target_scale")
     prescriptions = ("work along the axis of the features or of time, not along the batch (dim 0)",)
 

@@ -1,4 +1,4 @@
-"""UV010 broken graph
+"""UV010 computation graph is cut
 
 What it measures: weights that want a gradient and get none (not zero: none), though the loss changes when they are
 changed; and whether the loss depends on any weight at all.
@@ -22,11 +22,11 @@ from unvanish.diagnosis.examination import Check, Examination
 class BrokenGraph(Check):
     code = "UV010"
     kind = "broken_graph"
-    title = "broken graph"
+    title = "computation graph is cut"
     explains = ("vanishing", "collapse", "lr_low", "lr_high")
     prescriptions = (
         "remove the detach(), .data, .item(), torch.no_grad() or NumPy call between these layers and the loss",
-        "requires_grad_(False) where a layer is meant to stand still",
+        "requires_grad_(False) where a layer is meant to stay frozen",
     )
 
     def examine(self, seen: Examination) -> Finding | None:
@@ -35,7 +35,7 @@ class BrokenGraph(Check):
         if seen.cut:
             return self.finding(
                 f"no gradient arrives at {_listed(seen.cut)}, though the loss depends on "
-                f"{'it' if len(seen.cut) == 1 else 'them'}: something cuts the graph behind",
+                f"{'it' if len(seen.cut) == 1 else 'them'}: the graph is cut between here and the loss",
                 layers=seen.cut,
                 certainty=0.97,
                 without_gradient=len(seen.cut),

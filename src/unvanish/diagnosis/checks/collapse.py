@@ -59,9 +59,13 @@ class Collapse(Check):
         if not judged or seen.contrast is None or not seen.contrast.lost or any(seen.changes.values()):
             return None
         share = f"from {seen.contrast.before:.2g} to {seen.contrast.after:.1e}"
-        where = f"; from layer {seen.contrast.layers[0]} on nothing tells inputs apart" if seen.contrast.layers else ""
+        where = (
+            f"; from layer {seen.contrast.layers[0]} on, activations no longer depend on the input"
+            if seen.contrast.layers
+            else ""
+        )
         return self.finding(
-            f"within the steps of the trial the outputs of all inputs become one: what differs between them falls "
+            f"during the trial the outputs become the same for all inputs: the difference between them falls "
             f"{share} of their size{where}",
             layers=seen.contrast.layers,
             certainty=0.8 if seen.contrast.after < NO_TRIAL else 0.6,
@@ -79,7 +83,7 @@ class Collapse(Check):
         last = contrast_L[known[-1]]
         if seen.fails_for_sure and CONTRAST <= last < NOTABLE:
             return self.finding(
-                f"behind the last hidden layer {last:.2g} of the signal differs from input to input",
+                f"after the last hidden layer only {last:.2g} of the signal depends on the input",
                 layers=(seen.table.layers[known[-1]],),
                 certainty=0.54,
                 contrast=last,
@@ -92,10 +96,10 @@ class Collapse(Check):
         sudden = contrast_L[at] < SUDDEN * before
         alike = seen.learned is None and at == known[0]  # the inputs themselves, perhaps
         unproven = alike or (seen.learnable is False and not sudden)
-        share = f"{last:.1e} of the signal" if last > 0 else "less of the signal than float32 resolves"
+        share = f"only {last:.1e} of the signal does" if last > 0 else "less of the signal does than float32 resolves"
         return self.finding(
-            f"from layer {seen.table.layers[at]} on, activations hardly depend on the input: {share} "
-            "differs from input to input" + (", and it is lost within one layer" if sudden else ""),
+            f"from layer {seen.table.layers[at]} on, activations hardly depend on the input: {share}"
+            + (", and it is lost within one layer" if sudden else ""),
             layers=[seen.table.layers[index] for index in flat],
             certainty=0.45 if unproven else _certainty(seen, sudden),
             explains=("vanishing", "lr_low", "dead") if sudden else self.explains,

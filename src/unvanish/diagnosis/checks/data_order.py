@@ -1,4 +1,4 @@
-"""UV019 order of the data
+"""UV019 batches sorted by class
 
 What it measures: the share of the targets' variety that lies between batches, 1 − Σ n_b G_b / (n G) with Gini's
 impurity G, against the same with the samples permuted 100 times. Where the first nine batches look alike, up to 200
@@ -21,7 +21,7 @@ from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
 class DataOrder(Check):
     code = "UV019"
     kind = "data_order"
-    title = "order of the data"
+    title = "batches sorted by class"
     explains = (*CONSEQUENCES, "labels", "imbalance", "regularisation", "eval_gap")
     prescriptions = (
         Fix(
@@ -38,8 +38,8 @@ class DataOrder(Check):
         if targets is None or not targets.sorted:
             return None
         return self.finding(
-            f"the batches are sorted: {targets.between:.0%} of the variety of {targets.classes} classes "
-            f"lies between batches, and in shuffled ones {targets.by_chance:.0%} at most",
+            f"the batches are sorted: {targets.between:.0%} of the variance of the {targets.classes} classes "
+            f"lies between batches; in shuffled batches it is at most {targets.by_chance:.0%}",
             certainty=0.95 if targets.between > 0.8 else 0.8,
             between_batches=targets.between,
             by_chance=targets.by_chance,

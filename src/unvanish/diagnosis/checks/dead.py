@@ -55,7 +55,8 @@ class Dead(Check):
         only_here = dead_only_at_this_scale(seen)
         return self.finding(
             f"{worst:.0%} of the units of layer {seen.table.layers[int(np.nanargmax(dead_L))]} pass no gradient for "
-            "any input seen" + ("; inputs three times as strong would wake some in every layer" if only_here else ""),
+            "any input seen"
+            + ("; with inputs three times as large, some units of every layer would be active" if only_here else ""),
             layers=layers,
             certainty=0.45 if only_here else 0.7 if seen.learned is None else 0.95 if worst >= ALL else 0.85,
             dead=worst,

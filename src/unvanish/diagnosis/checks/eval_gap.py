@@ -47,9 +47,9 @@ class EvalGap(Check):
         if both.kept(shown) >= KEPT:
             return None
         return self.finding(
-            f"it has learned in train() and much less of it shows in eval(): its outputs fit their own targets by "
-            f"{both.train.relative:.1%} better than others' there, and by {shown.relative:.1%} here; the loss is "
-            f"{both.train.loss:.3g} there and {shown.loss:.3g} here" + _why(both, slow),
+            f"outputs are much worse in eval() than in train(): they fit their own targets better than shuffled "
+            f"ones by {both.train.relative:.1%} in train() and by {shown.relative:.1%} in eval(); the loss is "
+            f"{both.train.loss:.3g} in train() and {shown.loss:.3g} in eval()" + _why(both, slow),
             layers=(both.module,) if both.module else (),
             certainty=0.93,
             train_gap=both.train.relative,
@@ -59,5 +59,5 @@ class EvalGap(Check):
 
 def _why(both: Evaluated, slow: bool) -> str:
     if slow:
-        return f"; with momentum {both.momentum:.1g} the running statistics at '{both.module}' hardly move"
+        return f"; with momentum {both.momentum:.1g} the running statistics at '{both.module}' hardly change"
     return f", also after {both.passes} passes for the running statistics" if both.passes else ""

@@ -51,7 +51,7 @@ class Exploding(Check):
             what = f"the activations grow by a factor of {worst.factor:.3g} from the first layer to {worst.at}"
         else:
             factor = f"{worst.factor:.3g}"
-            what = f"over the uses of {worst.layers[0]} in one pass the backward signal grows by a factor of {factor}"
+            what = f"over the time steps of {worst.layers[0]} the backward signal grows by a factor of {factor}"
         return self.finding(
             what,
             layers=worst.layers,

@@ -38,7 +38,7 @@ class GradientsAccumulate(Check):
         if loop is None or loop.looked < LEAST or loop.left < loop.looked:
             return None
         return self.finding(
-            f"at all {loop.looked} steps that were looked at, backward() began with the gradients of the step before: "
+            f"at all {loop.looked} examined steps, backward() added to the gradients of the step before: "
             "they are never cleared",
             certainty=0.97,
             steps=loop.looked,

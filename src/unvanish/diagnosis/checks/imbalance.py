@@ -1,4 +1,4 @@
-"""UV018 the majority class everywhere
+"""UV018 only the majority class is predicted
 
 What it measures: how often the most frequent class is among the targets (or pixels), whether the network predicts it
 everywhere after the trial, and whether its loss is that of the best constant, the entropy of the frequencies.
@@ -28,7 +28,7 @@ CONTENT = 0.9  # of the best constant's loss: a network that has learned costs l
 class Imbalance(Check):
     code = "UV018"
     kind = "imbalance"
-    title = "the majority class everywhere"
+    title = "only the majority class is predicted"
     explains = (*CONSEQUENCES, "labels")
     prescriptions = (
         Fix(
@@ -50,8 +50,8 @@ class Imbalance(Check):
             return None
         what = "pixels" if said.pixels else "samples"
         return self.finding(
-            f"{said.majority:.2%} of the {what} are of one class, and it is predicted everywhere: always saying so "
-            f"costs {said.constant:.3g}, and the loss is {said.loss:.3g}",
+            f"{said.majority:.2%} of the {what} are of one class, and it is predicted everywhere: a constant "
+            f"prediction has a loss of {said.constant:.3g}, and the network has {said.loss:.3g}",
             certainty=_certainty(seen, said),
             prescriptions=_for(seen, said.majority, said.pixels),
             majority=said.majority,

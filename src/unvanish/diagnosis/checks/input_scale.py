@@ -1,4 +1,4 @@
-"""UV007 scale of the inputs
+"""UV007 inputs are not scaled
 
 What it measures: mean, standard deviation and RMS of the inputs; and whether the same network learns once they are
 brought to mean 0 and standard deviation 1.
@@ -28,7 +28,7 @@ LEAST, MOST = 0.03, 8.0  # RMS: pixels from 0 to 1 have 0.3 to 0.5, standardised
 class InputScale(Check):
     code = "UV007"
     kind = "input_scale"
-    title = "scale of the inputs"
+    title = "inputs are not scaled"
     explains = ("lr_high", "lr_low", "dead", "saturated", "vanishing", "collapse", "exploding", "non_finite")
     prescriptions = (
         InputStandardisation(0.0, 1.0),
@@ -82,4 +82,4 @@ def _what_then(seen: Examination, standardised: Standardised) -> str:
         return "the same network learns" + (" twice as well" if seen.learned else "")
     if standardised.begins:
         return "the same network begins to learn, and does not diverge"
-    return "what is wrong with its signals is gone, though it was not seen to learn"
+    return "its signals are normal, though it was not seen to learn"

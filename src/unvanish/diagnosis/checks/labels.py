@@ -60,7 +60,7 @@ class Labels(Check):
             )
         if targets.constant and seen.compared:
             return self.finding(
-                f"all {counted(targets.samples, 'target')} are {targets.low:g}: there is nothing to tell apart",
+                f"all {counted(targets.samples, 'target')} are {targets.low:g}: there is nothing to learn",
                 certainty=0.95,
                 value=targets.low,
             )

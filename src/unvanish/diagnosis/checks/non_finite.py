@@ -37,7 +37,7 @@ class NonFinite(Check):
         if origin.operation:
             where = f"{origin.operation} in {where}"
         which = f", in batch {origin.batch} (the first is 0)" if origin.batch else ""
-        has = "gives a gradient with a NaN or an infinity" if origin.backward else "has a NaN or an infinity"
+        has = "produces a gradient with a NaN or an infinity" if origin.backward else "has a NaN or an infinity"
         return self.finding(
             f"{where} {has}, {origin.when}{which}", layers=(origin.place,), certainty=0.6 if origin.overflow else 0.97
         )

@@ -50,7 +50,7 @@ class OutputActivation(Check):
             )
         if end.doubled:
             return self.finding(
-                f"{seen.loss_fn} applies {end.doubled} itself, and what it gets has been through a {end.activation} "
+                f"{seen.loss_fn} applies {end.doubled} itself, and its input has passed through a {end.activation} "
                 "already",
                 layers=(end.module,) if end.module else (),
                 certainty=0.97,
@@ -86,9 +86,9 @@ def _two_valued(seen: Examination) -> bool:
 
 def _raw(end: Ending, loss: str) -> str:
     if end.raw == "no probabilities":
-        return f"{loss} takes probabilities, between 0 and 1, and gets others"
+        return f"{loss} expects probabilities, between 0 and 1, and its input is outside of that range"
     got = "probabilities without their logarithm" if end.raw == "probabilities" else "logits"
-    return f"{loss} takes log-probabilities and gets {got}"
+    return f"{loss} expects log-probabilities, and its input is {got}"
 
 
 def _removed(end: Ending, why: str) -> tuple[Prescription, ...]:

@@ -1,4 +1,4 @@
-"""UV022 precision
+"""UV022 numeric precision
 
 What it measures: of weights in half precision: whether the optimizer's eps is 0 in their data type, how much of the
 gradient is 0 in it and not in float32, whether something overflows in it only, and how many weights a step leaves as
@@ -35,7 +35,7 @@ LARGER = LargerEpsilon(1e-4)
 class LowPrecision(Check):
     code = "UV022"
     kind = "precision"
-    title = "precision"
+    title = "numeric precision"
     explains = (*CONSEQUENCES, "non_finite", "labels", "regularisation", "imbalance")
     prescriptions = (WIDER, LARGER)
 

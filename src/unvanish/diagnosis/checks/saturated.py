@@ -47,8 +47,8 @@ class Saturated(Check):
             return None
         layers = [name for name, share in zip(seen.table.layers, saturated_L, strict=True) if share >= MOST]
         return self.finding(
-            f"{worst:.0%} of what layer {seen.table.layers[int(np.argmax(saturated_L))]} gives is saturated: "
-            "it lies where the slope of its activation is nearly 0",
+            f"{worst:.0%} of the activations of layer {seen.table.layers[int(np.argmax(saturated_L))]} are saturated: "
+            "the slope of the activation function is nearly 0 there",
             layers=layers,
             certainty=0.9 if seen.learned is False else 0.6,
             saturated=worst,

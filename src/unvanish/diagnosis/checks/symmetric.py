@@ -28,7 +28,7 @@ class Symmetric(Check):
         if not seen.symmetric:
             return None
         return self.finding(
-            f"all units of {_listed(seen.symmetric)} are copies of one another, and training keeps them so",
+            f"all units of {_listed(seen.symmetric)} have equal weights, so they get equal gradients and stay equal",
             layers=seen.symmetric,
             certainty=0.97,
             layers_alike=len(seen.symmetric),

@@ -1,4 +1,4 @@
-"""UV014 scale of the targets
+"""UV014 targets are not scaled
 
 What it measures: mean and standard deviation of the targets; and whether the same network learns once they are brought
 to mean 0 and standard deviation 1.
@@ -26,7 +26,7 @@ BY_HAND = "mean 0 and standard deviation 1 for the targets of the data set; put 
 class TargetScale(Check):
     code = "UV014"
     kind = "target_scale"
-    title = "scale of the targets"
+    title = "targets are not scaled"
     explains = (*CONSEQUENCES, "non_finite", "labels", "regularisation")
     prescriptions = (TargetStandardisation(0.0, 1.0), BY_HAND)
 

@@ -1,4 +1,4 @@
-"""UV013 shapes of output and target
+"""UV013 shapes of output and target do not match
 
 What it measures: whether an operation of the loss has broadcast the output, (N,) or (N, 1), into (N, N), and whether
 another target j then changes the gradient at outputs other than j.
@@ -21,7 +21,7 @@ from unvanish.diagnosis.examination import CONSEQUENCES, Check, Examination
 class TargetShape(Check):
     code = "UV013"
     kind = "target_shape"
-    title = "shapes of output and target"
+    title = "shapes of output and target do not match"
     explains = (*CONSEQUENCES, "labels", "target_scale", "output_activation", "imbalance", "regularisation")
     prescriptions = (
         Fix(

@@ -1,4 +1,4 @@
-"""UV015 layers that nothing trains
+"""UV015 layers that no optimizer updates
 
 What it measures: the weights that the output depends on, from the autograd graph, against what the module registers and
 what the optimizer holds.
@@ -26,7 +26,7 @@ ADAPTED = 0.1  # of the weights: adapters and LoRA train less than that on purpo
 class Untrained(Check):
     code = "UV015"
     kind = "untrained"
-    title = "layers that nothing trains"
+    title = "layers that no optimizer updates"
     explains = (*CONSEQUENCES, "broken_graph", "labels", "imbalance", "regularisation", "eval_gap")
     prescriptions = (Fix("give the optimizer all parameters of the model as it is now", OPTIMIZER_ANEW),)
 
@@ -36,14 +36,14 @@ class Untrained(Check):
             return None
         if known.frozen:
             return self.finding(
-                "no parameter of the model wants a gradient: everything is frozen",
+                "no parameter of the model requires a gradient: everything is frozen",
                 certainty=0.97,
                 prescriptions=(Fix("let the parameters train", "model.requires_grad_(True)"),),
             )
         if known.unregistered:
             return self.finding(
-                f"{listed(known.unregistered)} take part in the output, and the module does not register them: "
-                "parameters() does not give them, so no optimizer holds them",
+                f"{listed(known.unregistered)} are used in forward, but the module does not register them: "
+                "parameters() does not return them, so no optimizer updates them",
                 layers=known.unregistered,
                 certainty=0.95,
                 prescriptions=_registered(known),
@@ -51,7 +51,7 @@ class Untrained(Check):
             )
         if known.made_anew:
             return self.finding(
-                "forward uses parameters that the module does not know: layers that are made in forward itself, or "
+                "forward uses parameters that the module does not register: layers that are made in forward itself, or "
                 "kept outside of the module",
                 certainty=0.9,
                 prescriptions=("make the layers in __init__, as attributes of the module",),
@@ -68,9 +68,9 @@ class Untrained(Check):
             if known.stale
             else ""
         )
-        verb = "takes" if len(known.not_held) == 1 else "take"
+        verb = "is" if len(known.not_held) == 1 else "are"
         return self.finding(
-            f"{listed(known.not_held)} {verb} part in the output, and the optimizer does not hold "
+            f"{listed(known.not_held)} {verb} used in forward, but the optimizer does not hold "
             f"{'it' if len(known.not_held) == 1 else 'them'}{stale}",
             layers=known.not_held,
             certainty=0.95 if not on_purpose else 0.7 if helpless else 0.3,

@@ -60,7 +60,7 @@ class Vanishing(Check):
         loss, over_time = backward_loss(seen.table), left_over_time(seen.table)
         if loss.layers and loss.factor < _limit(seen):
             return self.finding(
-                f"the backward signal shrinks by a factor of {loss.per_layer:.2g} per layer over {listed(loss.layers)};"
+                f"the gradient shrinks {_by(loss.per_layer)} over {listed(loss.layers)};"
                 f" {_share(loss.factor)} of it reaches layer {loss.at}",
                 layers=loss.layers,
                 certainty=_certainty(seen, loss.factor),
@@ -70,8 +70,8 @@ class Vanishing(Check):
             )
         if seen.learned is False and over_time.layers and over_time.factor < SMALL:
             return self.finding(
-                f"over the uses of {over_time.layers[0]} in one pass, {_share(over_time.factor)} of the backward "
-                "signal reaches the first half: what came early cannot be learned",
+                f"over the time steps of {over_time.layers[0]}, {_share(over_time.factor)} of the gradient "
+                "reaches the first half: what depends on early inputs cannot be learned",
                 layers=over_time.layers,
                 certainty=0.45 if not seen.tried else 0.95 if over_time.factor < TINY else 0.7,
                 prescriptions=("gates (LSTM, GRU)", "an orthogonal recurrent weight"),
@@ -107,6 +107,10 @@ def _certainty(seen: Examination, left: float) -> float:
     if seen.fails_at_every_rate:
         return 0.95 if left < TINY else 0.8
     return 0.95 if left < LOST else 0.85
+
+
+def _by(factor: float) -> str:
+    return f"by a factor of {1 / factor:.3g} per layer" if factor else "to nothing"
 
 
 def _share(left: float) -> str:

@@ -17,7 +17,7 @@ from unvanish.diagnosis.diagnosis import Diagnosis
 from unvanish.diagnosis.repair.change import Change
 from unvanish.diagnosis.repair.proof import CONFIDENCE, Proof
 from unvanish.diagnosis.repair.selection import Tried
-from unvanish.render.text import number, text_table, wrapped
+from unvanish.render.text import number, sentence, text_table, wrapped
 
 RepairOutcome = Literal["healthy", "repaired", "not proven", "cannot help"]
 
@@ -92,7 +92,7 @@ class Repair:
         yield "What was wrong"
         yield from wrapped(self.diagnosis.last_word())
         if self.diagnosis.primary is not None:
-            yield from wrapped(f"{self.diagnosis.primary.message}. ({self.diagnosis.primary.code})")
+            yield from wrapped(f"{sentence(self.diagnosis.primary.message)} ({self.diagnosis.primary.code})")
         if self.best is not None:
             yield ""
             yield "What to change"
@@ -107,18 +107,21 @@ class Repair:
         if self.proof is not None:
             yield ""
             yield "Proof"
-            yield from wrapped(self.of_proof())
+            yield from wrapped(f"{self.of_proof()[:1].upper()}{self.of_proof()[1:]}")
         if self.tried:
             yield ""
             yield from wrapped(
-                f"What was tried: {self.metric} on {self.samples[1]} samples held out for the selection; signal is the "
-                "least share of the backward signal that reaches a layer, before any step",
+                f"What was tried: {self.metric} on {self.samples[1]} samples held out for the selection. Signal: the "
+                "smallest share of the gradient that reaches a layer, before the first step.",
                 indent="",
             )
             yield from text_table(*self._table())
-            for one in self.tried:
-                if one.dropped and not one.scores:
-                    yield from wrapped(f"{one.change}: {one.dropped}.")
+            dropped = [one for one in self.tried if one.dropped and not one.scores]
+            if dropped:
+                yield ""
+                yield "Not tried"
+            for one in dropped:
+                yield from wrapped(f"{one.change}: {one.dropped}.")
         if self.said:
             yield ""
         for one in self.said:

@@ -109,6 +109,16 @@ def colour_bar() -> alt.LayerChart:
 
 
 def overview(groups: Sequence[Group]) -> alt.ConcatChart:
-    """All maps in one still picture."""
-    maps = [gradient_map(group).properties(width=170, height=110) for group in groups]
+    """All maps in one still picture, each with the accuracy that its training ends with."""
+    maps = [
+        gradient_map(group).properties(
+            width=170,
+            height=110,
+            title=alt.TitleParams(
+                group.name,
+                subtitle=[group.title, f"test accuracy {group.last.format(2)}" if group.last else group.state],
+            ),
+        )
+        for group in groups
+    ]
     return alt.concat(*maps, columns=4)
