@@ -135,8 +135,9 @@ print(f"highest: {best}; you predicted {predicted_sigma}, and a ratio of {predic
 # **1.** Which $\sigma$ is critical ($\chi_1 = 1$) for 512 units a layer? Compute it, then measure the ratio of layer 1
 # to layer 7 before the first step. `samples=512, epochs=1` is enough.
 #
-# **2.** Xavier initialisation has $\sigma^2 = 2/(n_\text{in} + n_\text{out})$, so $n\sigma^2 = 1$ here. It is often
-# used by default. Predict the factor of one layer for the sigmoid, then measure it with `uv.XavierInit()`.
+# **2.** Xavier initialisation has $\sigma^2 = 2/(n_\text{in} + n_\text{out})$, so $n\sigma^2 = 1$ here. Keras
+# uses it by default, as a uniform distribution. Predict the factor of one layer for the sigmoid,
+# then measure it with `uv.XavierInit()`.
 #
 # **3.** Put ReLU in place of the sigmoid and keep $\sigma = 1$. What happens to the activations, and to the loss?
 

@@ -109,8 +109,9 @@ print(f"you predicted {predicted_accuracy} for ReLU with σ = 0.05")
 # - **Small weights:** the plateau that you see above.
 # - **Large weights:** ReLU does not saturate, so nothing limits the signal. With $\sigma = 1$ it grows by
 #   $\sqrt{128/2} = 8$ a layer, and the first step makes the loss infinite or NaN (lesson 2, exercise 3).
-# - **Dead units:** a unit whose pre-activation is negative for all inputs outputs 0 and gets no gradient. SGD cannot
-#   bring it back. A step that is too large produces such units. `dead` is their fraction on a batch.
+# - **Dead units:** a unit whose pre-activation is negative for all inputs outputs 0, and its weights get no
+#   gradient. It comes back only if the layers below it change its inputs. A step that is too large produces such
+#   units. `dead` is their fraction on a batch.
 # - **He's weights keep the length of the signal, not the angle between two inputs:** it decreases with depth, so very
 #   deep ReLU networks confuse their inputs although the gradient is kept.
 

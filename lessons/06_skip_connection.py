@@ -110,9 +110,9 @@ print(f"test accuracy after {EPOCHS} epochs: {skips.curve['val_acc'][-1]:.3f}")
 # - **What no skip spans still shrinks the gradient.** Every path crosses layer 4, between the two skips. With a stack
 #   of many such blocks, the factors multiply again.
 # - **The layers inside a skip may contribute little.** Their outputs are nearly the same for all images at the start.
-# - **Sums grow with depth.** If each $f$ keeps the second moment of its input, each skip at least doubles it. ReLU
-#   outputs are never negative, so their cross term adds to it. Below: 20 ReLU layers with He's weights and a skip
-#   around each. Normalise the branches, or let them start at 0 (`uv.ReZero`).
+# - **Sums grow with depth.** If each $f$ keeps the second moment of its input, each skip doubles it where $h$ and
+#   $f(h)$ are uncorrelated. ReLU outputs are never negative, so their cross term adds to that. Below: 20 ReLU layers
+#   with He's weights and a skip around each. Normalise the branches, or let them start at 0 (`uv.ReZero`).
 
 # %%
 deep = uv.baseline(hidden=(WIDTH,) * 20, samples=512).with_remedies(uv.BetterActivation("relu"), uv.HeInit())

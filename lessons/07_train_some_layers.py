@@ -12,12 +12,12 @@ import altair as alt
 
 import unvanish as uv
 
+alt.renderers.enable("svg")  # charts that need no network connection; "html" makes them interactive
+
 # None is all 60,000 training images. The project's tests set the variable to run the lesson in a short form.
 EPOCHS, SAMPLES = (3, 2048) if os.environ.get("UNVANISH_LESSON_SHORT") else (36, None)
 HIDDEN = 7
 BATCH = 64  # the published one is 512; with 64 an epoch has 8 times as many steps, and the trainings can be shorter
-
-alt.renderers.enable("svg")  # charts that need no network connection; "html" makes them interactive
 
 # %% [markdown]
 # ## The method
