@@ -285,3 +285,11 @@ def test_a_checkpoint_is_on_disk_before_the_row_that_names_it(tmp_path, monkeypa
 def test_dir_names_everything_once() -> None:
     assert len(dir(uv)) == len(set(dir(uv)))
     assert set(uv.__all__) <= set(dir(uv))
+
+
+def test_type_checkers_see_every_public_name():
+    from pathlib import Path
+
+    stub = Path(uv.__file__).with_suffix(".pyi").read_text()
+    missing = [name for name in dir(uv) if name != "__version__" and f" as {name}\n" not in stub]
+    assert not missing

@@ -48,13 +48,17 @@ from unvanish.remedies import BetterOptimizer as BetterOptimizer
 from unvanish.remedies import CentredCriticalInit as CentredCriticalInit
 from unvanish.remedies import ClassWeights as ClassWeights
 from unvanish.remedies import CriticalInit as CriticalInit
+from unvanish.remedies import FixupInit as FixupInit
 from unvanish.remedies import GradientClipping as GradientClipping
 from unvanish.remedies import GradualUnfreezing as GradualUnfreezing
 from unvanish.remedies import HeInit as HeInit
+from unvanish.remedies import HighwayGates as HighwayGates
 from unvanish.remedies import InputStandardisation as InputStandardisation
 from unvanish.remedies import LargerEpsilon as LargerEpsilon
 from unvanish.remedies import LearningRate as LearningRate
 from unvanish.remedies import LSUVInit as LSUVInit
+from unvanish.remedies import Muon as Muon
+from unvanish.remedies import NormalizedBackward as NormalizedBackward
 from unvanish.remedies import NormalizeInside as NormalizeInside
 from unvanish.remedies import OrthogonalInit as OrthogonalInit
 from unvanish.remedies import ReZero as ReZero

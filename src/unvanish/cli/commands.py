@@ -1,14 +1,22 @@
 """The command line: parse, call, print. Heavy imports wait until a command needs them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unvanish.cli.diagnosis import commands as diagnosis_commands
 from unvanish.cli.exit import OK, exit_codes
 from unvanish.cli.lessons import commands as lessons_commands
-from unvanish.cli.options import DEFAULT_STORE, StoreOption, save_figures
+from unvanish.cli.options import (
+    DEFAULT_STORE,
+    FiguresOption,
+    FormatOption,
+    StoreOption,
+    WidthOption,
+    check_figures,
+    figures_of,
+)
 from unvanish.cli.repair import commands as repair_commands
 from unvanish.cli.reproduce import commands as reproduce_commands
 from unvanish.cli.theory import commands as theory_commands
@@ -17,13 +25,15 @@ if TYPE_CHECKING:
     from unvanish.store.protocol import Summary
     from unvanish.store.record import Record
 
+HELP = ["-h", "--help"]
+
 app = typer.Typer(
     name="unvanish",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP},
     help="""See where the gradient dies in a deep network, learn why, fix it, and prove that the fix worked.
 
 Start with **unvanish reproduce**: six classic remedies for vanishing gradients on FashionMNIST.
@@ -75,7 +85,18 @@ app.add_typer(lessons_commands)
 
 def main() -> None:
     """The entry point."""
-    app(prog_name="unvanish")
+    command = typer.main.get_command(app)
+    _without_types_of_flags(command)
+    command(prog_name="unvanish")
+
+
+def _without_types_of_flags(command: Any) -> None:
+    """A flag takes no value, and the help shall not show one."""
+    for parameter in command.get_params(typer.Context(command, help_option_names=HELP)):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    for one in getattr(command, "commands", {}).values():
+        _without_types_of_flags(one)
 
 
 @app.command(epilog="Example:  unvanish runs --store my-study")
@@ -131,7 +152,7 @@ def export(
 @app.command(
     epilog="""Examples:
 
-unvanish report --figures figures · the page, and every figure as SVG and PNG
+unvanish report --figures figures --format pdf --width 3.25in · the page, and figures for a paper
 
 unvanish report 4a 5 --to results.md · only these methods, as Markdown tables"""
 )
@@ -141,20 +162,22 @@ def report(
         Path | None,
         typer.Option(metavar="FILE", help="The file to write; .md gets the tables alone. (default: DIR/report.html)"),
     ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG.")
-    ] = None,
+    figures: FiguresOption = None,
+    format: FormatOption = "svg,png",
+    width: WidthOption = "640px",
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Only runs of this length.")] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Rebuild the report from the store alone, also while another unvanish is training."""
     with exit_codes():
         from unvanish.study.report.results import grouped
-        from unvanish.study.report.write import write_report
+        from unvanish.study.report.write import check_kind, write_report
 
-        groups = grouped(_records(store, runs, epochs))
         path = to or store / "report.html"
-        write_report(groups, path, save_figures(groups, figures))
+        check_kind(path)
+        check_figures(figures, format, width)
+        groups = grouped(_records(store, runs, epochs))
+        write_report(groups, path, figures_of(groups, figures, format, width))
         typer.echo(path)
 
 

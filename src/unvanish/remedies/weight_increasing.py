@@ -8,7 +8,7 @@ millionth. With σ = 1 the factor comes near 1 (Glorot & Bengio 2010, eqs. 5 and
 2017, eq. 13: the gradient's factor a layer is χ₁ = σ_w² E[φ′(z)²], here with σ_w² = fan_in · σ²).
 
 Limitations: with an activation that does not saturate the same weights explode, as ReLU at
-σ = 1 multiplies the signal by √(128/2) = 8 a layer; and with σ = 10 a sigmoid sits in its flat ends,
+σ = 1 multiplies the signal by √(128/2) = 8 a layer; and with σ = 10 a sigmoid is saturated,
 so most units pass no gradient at all and training is noise.
 """
 
