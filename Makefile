@@ -41,7 +41,7 @@ bench: .venv/.bench
 accuracy: .venv/.run
 	$(BIN)/python benchmarks/accuracy/run.py --to docs/accuracy.md $(ARGS)
 
-.venv/.run: pyproject.toml constraints.txt hatch_build.py $(wildcard src/unvanish/train/native/*.[ch]) src/unvanish/train/native/structs.py
+.venv/.run: pyproject.toml constraints.txt hatch_build.py $(wildcard src/unvanish/train/native/*.[ch]) src/unvanish/train/native/structs.py $(wildcard lessons/*.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "unvanish needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	@echo "Setting up .venv: a minute or two, once"
 	$(PYTHON) -m venv .venv

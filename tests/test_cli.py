@@ -3,8 +3,11 @@
 import csv
 import importlib.metadata
 import os
+import pty
+import re
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -50,12 +53,56 @@ def test_quiet_prints_the_path_only(store, tmp_path):
     assert page.read_text().startswith("<!doctype html>")
 
 
+def in_a_terminal(*words: object, columns: int = 80) -> tuple[str, list[str]]:
+    """What a terminal of so many columns gets, and its lines without escapes."""
+    command = [*CLI, *map(str, words)]
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, columns))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment | {"TERM": "xterm"})
+    os.close(theirs)
+    parts = []
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        parts.append(part)
+    os.close(ours)
+    assert process.wait() == 0
+    text = b"".join(parts).decode()
+    return text, re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).replace("\r", "").splitlines()
+
+
+def test_80_columns_have_room_for_every_column_and_break_no_figure(store):
+    text, lines = in_a_terminal("reproduce", "baseline", "5", "--epochs", 2, "--seeds", "42,43", "--store", store)
+    assert "\x1b[1m" in text
+    assert max(map(len, lines[:-1])) <= 80  # the last is a path
+    assert any("0.1000 ± 0.0000" in line and line.rstrip().endswith("finished") for line in lines)
+    _, lines = in_a_terminal("runs", "--store", store)
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["run", "method", "seed", "epochs", "state", "val", "acc", "time", "begun"]
+    _, lines = in_a_terminal("show", uv.method("5", epochs=2, seed=43).digest()[:8], "--store", store)
+    assert max(len(line) for line in lines if "digest" not in line) <= 80
+    assert any(line.endswith(": unvanish export --layers") for line in lines)
+
+
+def test_help_shows_no_value_for_flags(store):
+    for command in ("reproduce", "check", "repair", "lessons"):
+        _, lines = in_a_terminal(command, "--help")
+        assert max(map(len, lines)) <= 80
+        assert not any("bool" in line for line in lines)
+        assert any("-h" in line for line in lines)
+
+
 def test_runs_lists_and_show_shows(store):
     listed = cli("runs", "--store", store)
     assert listed.returncode == 0
     assert len(listed.stdout.splitlines()) == 5
     digest = uv.method("5", epochs=2, seed=43).digest()
-    assert digest[:12] in listed.stdout
+    assert digest[:8] in listed.stdout
     shown = cli("show", digest[:8], "--store", store)
     for words in ("skips 1→3, 4→7", "seed 43", "SGD, lr=0.01", "gradient flow at initialisation", "backward_rms"):
         assert words in shown.stdout

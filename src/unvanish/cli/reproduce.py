@@ -101,8 +101,11 @@ def reproduce(
         check_kind(path)
         check_figures(figures, format, width)
         names, runs_of = methods_named(methods or []), seeds_in(seeds)  # a typing error is told before anything starts
+    workers = jobs or usable_cores()
+    if not quiet:
+        typer.echo(f"Starting {workers} worker process{'es' * (workers > 1)}", err=True)
     # The workers start first: they take as long to import torch as this process does.
-    with exit_codes(), WorkerPool(jobs or usable_cores()) as pool:
+    with exit_codes(), WorkerPool(workers) as pool:
         from unvanish.cli.terminal import print_results
         from unvanish.study.methods import PUBLISHED_EPOCHS, method
         from unvanish.study.report.results import grouped
@@ -135,7 +138,7 @@ def _trained(
     quiet: bool,
 ) -> "list[Record]":
     """Train what the store does not have; its records. `targets` are the files that will be written in the end."""
-    from unvanish.cli.terminal import study_progress
+    from unvanish.cli.progress import study_progress
     from unvanish.data.sources import locate
     from unvanish.store.store import Store
     from unvanish.study.report.write import check_writable
