@@ -293,3 +293,20 @@ def test_type_checkers_see_every_public_name():
     stub = Path(uv.__file__).with_suffix(".pyi").read_text()
     missing = [name for name in dir(uv) if name != "__version__" and f" as {name}\n" not in stub]
     assert not missing
+
+
+def test_a_notebook_shows_a_recipe_and_plots_a_record_and_a_watch():
+    recipe = uv.baseline(samples=256, epochs=1, hidden=(8, 8)).with_remedies(uv.BetterActivation("relu"))
+    shown = recipe._repr_html_()
+    assert "ReLU after each hidden layer" in shown
+    assert "the first 256" in shown
+    record = uv.run(recipe)
+    assert record.plot().to_dict() == record.series["backward_rms"].plot().to_dict()
+    model, batches = healthy(), toy()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with uv.watch(model, optimizer) as flow:
+        for x, y in batches:
+            optimizer.zero_grad()
+            LOSS(model(x), y).backward()
+            optimizer.step()
+    assert flow.plot("update_ratio").to_dict()["title"] == "update_ratio"

@@ -5,6 +5,7 @@ import json
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from html import escape
 from typing import Annotated, Any, Literal, Self
 
 import torch
@@ -139,6 +140,27 @@ class Recipe(BaseModel):
 
     def __repr__(self) -> str:
         return f"Recipe({self}, {counted(self.epochs, 'epoch')}, seed {self.seed}, {self.digest()[:12]})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the recipe as a table."""
+        init = "PyTorch's default" if self.init_std is None else f"N(0, {self.init_std:g}²)"
+        facts = {
+            "network": self.network,
+            "initial weights": init,
+            "optimizer": f"{self.optimizer.name}, {self.optimizer}",
+            "remedies": " + ".join(map(str, self.remedies)) or "none",
+            "epochs": self.epochs,
+            "batch": self.batch,
+            "seed": self.seed,
+            "images": f"{self.data}, {'all' if self.samples is None else f'the first {self.samples:,}'}",
+            "digest": self.digest()[:12],
+        }
+        left = "style='text-align: left'"
+        rows = "".join(
+            f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(str(value))}</td></tr>"
+            for name, value in facts.items()
+        )
+        return f"<table>{rows}</table>"
 
 
 @lru_cache(maxsize=4096)

@@ -83,6 +83,10 @@ class Watch:
         steps = f"{counted(self.steps, 'step')}, {len(self.table.steps)} measured"
         return f"Watch({type(self._inner).__name__}: {steps}, {state})"
 
+    def plot(self, quantity: str = "backward_norm") -> Any:
+        """A chart of one quantity: layers along x, a line a measured step. The same as `series[quantity].plot()`."""
+        return self.series[quantity].plot()
+
     def _repr_html_(self) -> str:
         """What a notebook shows: the diagnosis so far."""
         return self.diagnose()._repr_html_() if self.table.steps else f"<pre>{self!r}</pre>"

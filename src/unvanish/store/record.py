@@ -43,6 +43,10 @@ class Record:
         """The epochs by column, ready for `pandas.DataFrame`."""
         return {column: [getattr(row, column) for row in self.epochs] for column in CURVE_COLUMNS}
 
+    def plot(self, quantity: str = "backward_rms") -> Any:
+        """A chart of one quantity: layers along x, a line a measured step. The same as `series[quantity].plot()`."""
+        return self.series[quantity].plot()
+
     def __repr__(self) -> str:
         what = str(self.recipe) if self.recipe is not None else self.name
         acc = "" if self.outcome.last_val_acc is None else f", val acc {self.outcome.last_val_acc:.4f}"
