@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 import unvanish as uv
 from unvanish.core.curve import Epoch, Outcome
@@ -387,3 +388,23 @@ def test_the_whole_study_stands_behind_a_short_run():
     assert "2, 0 frozen" not in marks
     assert "4, 2 frozen" in marks
     assert "whole-study" not in all_figures(grouped([made_up("5", epochs=300)]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_the_pages_of_a_diagnosis_and_a_repair_have_no_barrier(browser, tmp_path, width, theme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    from test_repair import CE, classes, mlp
+
+    model = mlp()
+    repair = uv.repair(model, classes(), CE, torch.optim.Adam(model.parameters(), 3e-3), steps=50)
+    repair.to_html(tmp_path / "repair.html")
+    repair.diagnosis.to_html(tmp_path / "diagnosis.html")
+    for name in ("repair", "diagnosis"):
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = Axe().run(page)
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found.response["violations"]] == []
+        page.close()

@@ -12,8 +12,13 @@ from unvanish.render.templates import rendered
 from unvanish.render.text import COLUMNS, DECADES, evidence, listed, rows
 
 GREY = "#888"  # reads on white and on black
+PAGE = (
+    ":root { color-scheme: light dark; } body { margin: 0 auto; padding: 1.5rem 1.25rem; max-width: 70rem; "
+    "background: light-dark(#fff, #14161a); color: light-dark(#1c1e21, #e7e8ea); } "
+    "h1 { font: 600 1.1rem system-ui, sans-serif; }"
+)
 THEORY = "backward, predicted by theory"
-STYLES = {"forward: what tells inputs apart": "#2f7ebc", "backward: ‖∂loss/∂z‖": "#b3400f"}
+STYLES = {"forward: spread between inputs": "#2f7ebc", "backward: ‖∂loss/∂z‖": "#b3400f"}
 
 
 def fragment(
@@ -139,12 +144,12 @@ def curve_plot(curves: Mapping[str, Mapping[int, float]], metric: str) -> str:
 
 
 def page(title: str, content: str) -> str:
+    """A fragment as a page of its own."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="color-scheme" content="light dark"><title>{Markup.escape(title)}</title>'
-        "<style>body { margin: 0 auto; padding: 1.5rem 1.25rem; max-width: 70rem; }</style></head>\n<body>"
-        f"{content}</body></html>\n"
+        f"<style>{PAGE}</style></head>\n<body><main><h1>{Markup.escape(title)}</h1>\n{content}</main></body></html>\n"
     )
 
 
