@@ -21,6 +21,7 @@ _HOMES = {
     "diagnosis.check": ("assert_healthy", "check"),
     "diagnosis.diagnosis": ("Diagnosis", "Failing"),
     "diagnosis.examination": ("Check", "Examination"),
+    "diagnosis.range_test": ("RangeTest", "learning_rate_range_test"),
     "diagnosis.recorded": ("diagnose_run",),
     "diagnosis.repair.result": ("Repair",),
     "diagnosis.repair.run": ("repair",),

@@ -25,6 +25,8 @@ from unvanish.diagnosis.diagnosis import Diagnosis as Diagnosis
 from unvanish.diagnosis.diagnosis import Failing as Failing
 from unvanish.diagnosis.examination import Check as Check
 from unvanish.diagnosis.examination import Examination as Examination
+from unvanish.diagnosis.range_test import RangeTest as RangeTest
+from unvanish.diagnosis.range_test import learning_rate_range_test as learning_rate_range_test
 from unvanish.diagnosis.recorded import diagnose_run as diagnose_run
 from unvanish.diagnosis.repair.result import Repair as Repair
 from unvanish.diagnosis.repair.run import repair as repair
