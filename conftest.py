@@ -1,4 +1,4 @@
-"""Runs the code blocks of README.md and docs/: Python as it stands, and every `$ unvanish …` of a console block."""
+"""Runs the code blocks of README.md and docs/, each alone: Python, and every `$ unvanish …` of a console block."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sybil import Example, Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
+from sybil.parsers.markdown import CodeBlockParser
 
 
 def run_console(example: Example) -> None:
@@ -22,6 +22,12 @@ def run_console(example: Example) -> None:
         words = [sys.executable, "-m", *shlex.split(command)]
         done = subprocess.run(words, capture_output=True, text=True, cwd=example.namespace["folder"], check=False)
         assert done.returncode == expected, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def run_python(example: Example) -> None:
+    """Alone, as it is pasted: nothing of the blocks before it is there."""
+    place = f"{example.path}:{example.line}"
+    exec(compile(str(example.parsed), place, "exec"), {"__name__": "pasted"})
 
 
 def enter_folder(namespace: dict) -> None:
@@ -40,7 +46,7 @@ def leave_folder(namespace: dict) -> None:
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), CodeBlockParser("console", run_console)],
+    parsers=[CodeBlockParser("python", run_python), CodeBlockParser("console", run_console)],
     patterns=["README.md", "docs/*.md", "docs/methods/*.md"],
     setup=enter_folder,
     teardown=leave_folder,
