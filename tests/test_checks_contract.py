@@ -253,4 +253,4 @@ def test_where_two_layers_lose_it_all_they_alone_are_blamed() -> None:
     found = rule("vanishing").examine(Examination(table(12, backward_norm=signal), **FAILS))
     assert found is not None
     assert found.layers == ("layer2", "layer3")
-    assert "1e-08 of it reaches layer layer0" in found.message
+    assert "1e-08 of its norm is left at layer layer0" in found.message

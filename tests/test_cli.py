@@ -83,7 +83,7 @@ def test_80_columns_have_room_for_every_column_and_break_no_figure(store):
     assert any("0.1000 ± 0.0000" in line and line.rstrip().endswith("finished") for line in lines)
     _, lines = in_a_terminal("runs", "--store", store)
     assert max(map(len, lines)) <= 80
-    assert lines[0].split() == ["run", "method", "seed", "epochs", "state", "val", "acc", "time", "begun"]
+    assert lines[0].split() == ["run", "method", "seed", "epochs", "state", "val", "acc", "time", "started"]
     _, lines = in_a_terminal("show", uv.method("5", epochs=2, seed=43).digest()[:8], "--store", store)
     assert max(len(line) for line in lines if "digest" not in line) <= 80
     assert any(line.endswith(": unvanish export --layers") for line in lines)
@@ -212,3 +212,56 @@ def test_version():
     first, second = cli("--version").stdout.splitlines()
     assert first == f"unvanish {importlib.metadata.version('unvanish')}"
     assert second == f"native step: {f'none ({missing()}); training takes the plain step' if missing() else 'compiled'}"
+
+
+def test_an_empty_name_is_refused(tmp_path):
+    for words in (
+        ("runs", "--store", ""),
+        ("reproduce", "baseline", "--report", ""),
+        ("report", "--to", ""),
+        ("export", "--to", ""),
+        ("theory", "--diagram", ""),
+        ("lessons", ""),
+    ):
+        done = cli(*words, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "an empty name" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_device_is_written_to_and_not_replaced(store, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    process = subprocess.Popen([*CLI, "report", "--store", str(store), "--to", str(pipe)], stdout=subprocess.DEVNULL)
+    assert pipe.read_text().startswith("<!doctype html>")
+    assert process.wait() == 0
+    assert pipe.is_fifo()
+    done = cli("report", "--store", store, "--to", "/dev/full")
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert Path("/dev/full").is_char_device()
+
+
+def test_a_report_that_is_a_link_is_written_where_it_leads(store, tmp_path):
+    (tmp_path / "link.html").symlink_to(tmp_path / "real.html")
+    assert cli("report", "--store", store, "--to", tmp_path / "link.html").returncode == 0
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "real.html").read_text().startswith("<!doctype html>")
+
+
+def test_no_more_workers_than_runs(tmp_path):
+    done = cli("reproduce", "baseline", "--epochs", 1, "--jobs", 8, "--store", tmp_path / "store")
+    assert done.stderr.splitlines()[0] == "Starting 1 worker process"
+
+
+def test_neighbours_of_a_file_are_found_and_none_is_taken_for_a_package(tmp_path):
+    (tmp_path / "parts.py").write_text(
+        "from torch import nn\nmake = lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))\n"
+    )
+    (tmp_path / "scipy.py").write_text("raise SystemExit('the neighbour was imported')\n")
+    (tmp_path / "model.py").write_text(
+        "import torch\nfrom parts import make\n\ndef both():\n    x = torch.randn(9, 32, 4)\n"
+        "    return {'model': make(), 'batches': [(one, (one[:, 0] > 0).long()) for one in x]}\n"
+    )
+    done = cli("check", "model.py:both", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -146,3 +146,31 @@ def test_killing_at_random_moments(seed, tmp_path, undisturbed):
             connection.close()
     finish(tmp_path)
     assert_same_bits(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, 129, "hung up")]
+)
+def test_what_schedulers_and_terminals_send_ends_it_as_ctrl_c_does(tmp_path, undisturbed, number, code, word):
+    process = start(tmp_path)
+    wait_for_rows(tmp_path, 3, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"unvanish: {word}; what is done is kept" in errors
+    finish(tmp_path)
+    assert_same_bits(tmp_path, undisturbed)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ends a process with its parent")
+def test_workers_end_with_their_parent_at_once(tmp_path):
+    process = start(tmp_path)
+    wait_for_rows(tmp_path, 1, process)
+    workers = workers_of(process.pid)
+    assert workers
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 1.0
+    while not all(map(gone, workers)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert all(map(gone, workers))

@@ -108,7 +108,7 @@ def test_the_answer_says_what_was_wrong_what_to_change_and_its_proof(sigmoid):
     repair = sigmoid[2]
     text = str(repair)
     assert text.startswith("Sequential is repaired: ")
-    for part in ("What was wrong", "What to change", "Proof", "What was tried", "Price: up to", "95% interval"):
+    for part in ("What was wrong", "What to change", "Proof", "What was tried", "Cost: up to", "95% interval"):
         assert part in text
     assert max(map(len, text.splitlines())) <= 80
     roles = {one.role for one in repair.tried}

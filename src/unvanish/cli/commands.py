@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unvanish.cli.diagnosis import commands as diagnosis_commands
-from unvanish.cli.exit import OK, exit_codes
+from unvanish.cli.exit import OK, end_as_ctrl_c_does, exit_codes
 from unvanish.cli.lessons import commands as lessons_commands
 from unvanish.cli.options import (
     DEFAULT_STORE,
@@ -16,6 +16,7 @@ from unvanish.cli.options import (
     WidthOption,
     check_figures,
     figures_of,
+    path_named,
 )
 from unvanish.cli.repair import commands as repair_commands
 from unvanish.cli.reproduce import commands as reproduce_commands
@@ -39,8 +40,9 @@ app = typer.Typer(
 Start with **unvanish reproduce**: six classic remedies for vanishing gradients on FashionMNIST.
 
 Or with **unvanish check**: what is wrong with a network of your own, and **unvanish repair**: a
-change that mends it, with its proof.""",
-    epilog="Exit codes: 0 done · 1 a run failed, or a network is failing · 2 wrong usage · 130 interrupted.",
+change that makes it learn, with its proof.""",
+    epilog="Exit codes: 0 done · 1 a run failed, or a network is failing · 2 wrong usage · 130 interrupted · "
+    "143 terminated.",
 )
 
 RunsArgument = Annotated[
@@ -85,6 +87,7 @@ app.add_typer(lessons_commands)
 
 def main() -> None:
     """The entry point."""
+    end_as_ctrl_c_does()
     command = typer.main.get_command(app)
     _without_types_of_flags(command)
     command(prog_name="unvanish")
@@ -136,7 +139,9 @@ unvanish export --to curves.csv
 unvanish export 1a 5 --layers --to - | head"""
 )
 def export(
-    to: Annotated[Path, typer.Option(metavar="FILE.csv", help="The file to write; - is standard output.")],
+    to: Annotated[
+        Path, typer.Option(metavar="FILE.csv", parser=path_named, help="The file to write; - is standard output.")
+    ],
     runs: RunsArgument = None,
     layers: Annotated[bool, typer.Option("--layers", help="The gradient flow, one row a layer and epoch.")] = False,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Only runs of this length.")] = None,
@@ -160,7 +165,11 @@ def report(
     runs: RunsArgument = None,
     to: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The file to write; .md gets the tables alone. (default: DIR/report.html)"),
+        typer.Option(
+            metavar="FILE",
+            parser=path_named,
+            help="The file to write; .md for the tables alone. (default: DIR/report.html)",
+        ),
     ] = None,
     figures: FiguresOption = None,
     format: FormatOption = "svg,png",

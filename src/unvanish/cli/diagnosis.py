@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from unvanish.cli.exit import FAILED, USAGE, exit_codes
-from unvanish.cli.options import in_colour
+from unvanish.cli.options import in_colour, path_named
 from unvanish.cli.repair import repair_of
 
 commands = typer.Typer()
@@ -30,7 +30,7 @@ def check(
         str,
         typer.Argument(
             metavar="FILE.py:FACTORY",
-            help="Called without arguments; gives a model, or a dict of model, batches, loss_fn, optimizer.",
+            help="A function without arguments that returns a model, or a dict of model, batches, loss_fn, optimizer.",
         ),
     ],
     batches: Annotated[
@@ -41,18 +41,16 @@ def check(
         Literal["text", "json", "sarif", "junit"], typer.Option("--format", help="What is printed.")
     ] = "text",
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Also write a page with the flow plot.")
+        Path | None, typer.Option(metavar="FILE.html", parser=path_named, help="Also write a page with the flow plot.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimizer steps of a trial, on a copy.")] = 20,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Of torch's random numbers, before the factory is called.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of torch's random numbers.")] = 0,
     fix: Annotated[bool, typer.Option("--fix", help="Go on with `unvanish repair`.")] = False,
 ) -> None:
-    """Diagnose a network before it is trained: where the signal dies, why, and what helps.
+    """Diagnose a network before it is trained: what keeps it from learning, and what to change.
 
-    The loss is torch.nn.functional.cross_entropy unless the factory gives another, and `optimizer` may be one or a
-    function of the parameters. Without an optimizer nothing is said about the learning rate.
+    The loss is torch.nn.functional.cross_entropy unless the factory gives another. `optimizer` may be one, or a
+    function of the parameters that returns one; without it the learning rate is not judged.
     """
     if fix:
         if format not in ("text", "json"):

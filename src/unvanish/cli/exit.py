@@ -1,6 +1,7 @@
 """Exit codes, and errors as one sentence."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,11 @@ from contextlib import contextmanager
 import typer
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+SIGNALS = {
+    signal.Signals[name]: word
+    for name, word in (("SIGTERM", "terminated"), ("SIGHUP", "hung up"))
+    if name in dir(signal)
+}
 KEPT = "what is done is kept, and the same command goes on from there"
 
 
@@ -27,5 +33,21 @@ def exit_codes(failed: int = FAILED, interrupted: str = KEPT) -> Iterator[None]:
             typer.echo(f"unvanish: {error}", err=True)
             raise typer.Exit(USAGE if isinstance(error, RecipeError) else failed) from error
     except KeyboardInterrupt:
-        typer.echo(f"unvanish: interrupted; {interrupted}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        ended = _received[-1] if _received else None
+        typer.echo(f"unvanish: {SIGNALS[ended] if ended else 'interrupted'}; {interrupted}", err=True)
+        raise typer.Exit(128 + ended if ended else INTERRUPTED) from None
+
+
+_received: list[signal.Signals] = []
+
+
+def end_as_ctrl_c_does() -> None:
+    """SIGTERM and SIGHUP, which schedulers, containers and closing terminals send, end a command as Ctrl-C does."""
+
+    def forward(number: int, _frame: object) -> None:
+        _received.append(signal.Signals(number))
+        signal.raise_signal(signal.SIGINT)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored, and so it stays
+            signal.signal(number, forward)

@@ -68,7 +68,9 @@ def _module(path: Path) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))  # so that it finds its neighbours, as `python FILE.py` would
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # so that it finds its neighbours; last, so that none is taken for a package
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from unvanish.cli.exit import exit_codes
+from unvanish.cli.options import path_named
 
 commands = typer.Typer()
 
@@ -20,7 +21,9 @@ unvanish lessons my-lessons · then: jupyter lab my-lessons
 unvanish lessons my-lessons --force · back to how they were, without what you wrote into them"""
 )
 def lessons(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write them into; made if need be.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=path_named, help="The folder to write them into; made if need be.")
+    ],
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
 ) -> None:
     """Copy the lessons out: eight Jupyter notebooks on vanishing gradients and their remedies.

@@ -14,13 +14,25 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = Path("unvanish-runs")
 
-StoreOption = Annotated[Path, typer.Option("--store", metavar="DIR", help="The folder that keeps the runs.")]
-FiguresOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Also write every figure into this folder.")]
+
+def path_named(text: str) -> Path:
+    """A path that has a name: Python takes an empty one for the current folder."""
+    if not text:
+        raise typer.BadParameter("an empty name names no file or folder")
+    return Path(text)
+
+
+StoreOption = Annotated[
+    Path, typer.Option("--store", metavar="DIR", parser=path_named, help="The folder that keeps the runs.")
+]
+FiguresOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", parser=path_named, help="Also write every figure into this folder.")
+]
 FormatOption = Annotated[
-    str, typer.Option("--format", metavar="svg,pdf,png", help="Of the figures: one or several, with commas.")
+    str, typer.Option("--format", metavar="svg,pdf,png", help="File types of the figures, with commas.")
 ]
 WidthOption = Annotated[
-    str, typer.Option("--width", metavar="LENGTH", help="Of a figure's plot: 3.25in, 8.4cm, 640px.")
+    str, typer.Option("--width", metavar="LENGTH", help="Width of a figure's plot: 3.25in, 8.4cm, 640px.")
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from unvanish.cli.exit import FAILED, INTERRUPTED, USAGE, exit_codes
-from unvanish.cli.options import in_colour
+from unvanish.cli.options import in_colour, path_named
 
 commands = typer.Typer()
 
@@ -18,7 +18,7 @@ FactoryArgument = Annotated[
     str,
     typer.Argument(
         metavar="FILE.py:FACTORY",
-        help="Called without arguments; gives a dict of model, batches, loss_fn, optimizer.",
+        help="A function without arguments that returns a dict of model, batches, loss_fn, optimizer.",
     ),
 ]
 BudgetOption = Annotated[
@@ -50,14 +50,16 @@ def repair(
     budget: BudgetOption = None,
     steps: StepsOption = None,
     format: Annotated[Literal["text", "json"], typer.Option("--format", help="What is printed.")] = "text",
-    html: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also write a record of it.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of torch's random numbers.")] = 0,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", parser=path_named, help="Also write a web page about it.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of torch's random numbers.")] = 0,
 ) -> None:
     """Find a change that makes a failing network learn, and prove it against the network as it is.
 
     The network is diagnosed; what the findings prescribe is tried on copies, at equal budgets, beside the network as it
-    is; and the best of it is proven on samples that nothing was selected by. Nothing of yours is changed: the change is
-    printed as code.
+    is; and the best of it is proven on samples that the selection did not use. Nothing of yours is changed: the
+    change is printed as code.
     """
     repair_of(factory, batches, budget, steps, format, html, seed)
 

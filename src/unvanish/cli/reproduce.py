@@ -14,6 +14,7 @@ from unvanish.cli.options import (
     WidthOption,
     check_figures,
     figures_of,
+    path_named,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ JobsOption = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Worker processes, one thread each. (default: one a core)")
 ]
 ReportOption = Annotated[
-    Path | None, typer.Option(metavar="FILE.html", help="Where the report goes. (default: DIR/report.html)")
+    Path | None,
+    typer.Option(metavar="FILE.html", parser=path_named, help="Where the report goes. (default: DIR/report.html)"),
 ]
 MeasureOption = Annotated[
     int | None,
@@ -87,7 +89,7 @@ def reproduce(
     """Train the published methods, and centred critical weights beside them, on FashionMNIST; write the report.
 
     Shows live progress on standard error; standard output ends with the report's path, alone.
-    Runs that the store has are not trained again. Interrupt it as you like: the same command goes on.
+    Runs that the store has are not trained again. You can stop it at any time: the same command continues.
     """
     if published and epochs is not None:
         raise typer.BadParameter("--published means 300 epochs; leave --epochs out", param_hint="--published")
@@ -101,7 +103,7 @@ def reproduce(
         check_kind(path)
         check_figures(figures, format, width)
         names, runs_of = methods_named(methods or []), seeds_in(seeds)  # a typing error is told before anything starts
-    workers = jobs or usable_cores()
+    workers = min(jobs or usable_cores(), len(names) * len(runs_of))
     if not quiet:
         typer.echo(f"Starting {workers} worker process{'es' * (workers > 1)}", err=True)
     # The workers start first: they take as long to import torch as this process does.

@@ -38,7 +38,7 @@ def print_results(groups: Sequence[Group]) -> None:
 def print_runs(summaries: Sequence[Summary]) -> None:
     """One line a run."""
     rows = [_run_row(summary) for summary in summaries]
-    _print_table(("run", "method", "seed", "epochs", "state", "val acc", "time", "begun"), rows)
+    _print_table(("run", "method", "seed", "epochs", "state", "val acc", "time", "started"), rows)
 
 
 def _run_row(summary: Summary) -> tuple[str, ...]:

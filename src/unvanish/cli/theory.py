@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from unvanish.cli.exit import exit_codes
+from unvanish.cli.options import path_named
 
 commands = typer.Typer()
 
@@ -29,7 +30,8 @@ def theory(
     ] = None,
     bias_std: Annotated[float, typer.Option(min=0, metavar="STD", help="Of one bias.")] = 0.0,
     diagram: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the phase diagram: .svg, .png, .pdf or .json.")
+        Path | None,
+        typer.Option(metavar="FILE", parser=path_named, help="Write the phase diagram: .svg, .png, .pdf or .json."),
     ] = None,
 ) -> None:
     """What becomes of the signal in a random fully connected network, by mean-field theory.

@@ -143,7 +143,7 @@ class Diagnosis:
             yield from wrapped(sentence(first.message))
             yield ""
             if first.prescriptions:
-                yield "What to change" + (", best first" if len(first.prescriptions) > 1 else "")
+                yield "What to change" + (": one of these, best first" if len(first.prescriptions) > 1 else "")
                 yield from changes(first, self._code_of)
                 yield ""
             yield "Why"
@@ -171,7 +171,7 @@ class Diagnosis:
         signal = dict(zip(self.table.layers, self.table.row("backward_rms"), strict=True))
         measured = signal.get(layer, math.nan) / (signal.get(last) or math.nan)
         return (
-            f"backward signal at {layer} over that at {last}: {number(measured)} measured, "
+            f"RMS of the gradient at {layer} over that at {last}: {number(measured)} measured, "
             f"{number(self.predicted[layer])} by mean-field theory"
         )
 
@@ -195,7 +195,7 @@ class Diagnosis:
                 "Next: more steps (steps=100), or look at some inputs beside their targets."
             )
         seen = f" in {counted(self.steps, 'step')} on copies" if self.steps else ""
-        return f"Nothing is plainly wrong with {self.title}; whether it learns could not be seen{seen}."
+        return f"No clear fault was found in {self.title}; whether it learns was not tested{seen}. Next: uv.check."
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""

@@ -48,18 +48,19 @@ def facts(context: TrialContext) -> Facts:
     if targets is not None and targets.used_up:
         seen = replace(seen, notes=(f"batches again: {counted(targets.batches, 'batch')} were read, and are used up",))
     with makers(model) as made:
+        output: Any = None
         try:
             output = batch.output_of(model)
             value = _on_the_cpu_first(output, batch, loss)
         except (IndexError, RuntimeError, ValueError) as error:
-            known = _known(error, seen)
+            known = _known(error, seen, output)
             if known is None:
-                raise _cannot_run(model, error) from error
+                raise _cannot_run(model, error, batch) from error
             return Facts(known, whole=False)
         except UnvanishError:
             raise
         except Exception as error:  # whatever users write
-            raise _cannot_run(model, error) from error
+            raise _cannot_run(model, error, batch) from error
         _refuse_no_number(value)
         parameters = context.safely("parameters", parameters_of, model, context.optimizer, output, context.names)
         seen = replace(seen, parameters=parameters, no_gradient=not value.requires_grad)
@@ -111,9 +112,11 @@ def _on_the_cpu_first(output: Any, batch: Batch, loss: Loss) -> Tensor:
     return loss(output, batch.target)
 
 
-def _known(error: Exception, seen: Examination) -> Examination | None:
+def _known(error: Exception, seen: Examination, output: Any) -> Examination | None:
     """What torch refuses in words that tell the cause."""
     words = str(error)
+    if isinstance(error, IndexError) and "out of bounds" in words and isinstance(output, Tensor) and seen.targets:
+        return replace(seen, invalid=_beyond(seen.targets, output))
     if (isinstance(error, IndexError) and "out of bounds" in words) or "class values must be" in words:
         return replace(seen, invalid=words.strip().splitlines()[0].rstrip("."))
     if "between 0 and 1" in words:
@@ -121,8 +124,32 @@ def _known(error: Exception, seen: Examination) -> Examination | None:
     return None
 
 
-def _cannot_run(model: nn.Module, error: Exception) -> UnvanishError:
-    return UnvanishError(f"{type(model).__name__} cannot be run on the first batch: {error}")
+def _beyond(targets: Targets, output: Tensor) -> str:
+    """Of classes that the network has no output for."""
+    count = output.shape[1] if output.dim() > 1 else output.shape[0]
+    return (
+        f"the targets go from {targets.low:g} to {targets.high:g}, and the network has {counted(count, 'output')}, for "
+        f"the classes 0 to {count - 1}"
+    )
+
+
+def _cannot_run(model: nn.Module, error: Exception, batch: Batch) -> UnvanishError:
+    hint = _hint(model, error, batch)
+    return UnvanishError(f"{type(model).__name__} cannot be run on the first batch: {error}{hint and f'. {hint}'}")
+
+
+def _hint(model: nn.Module, error: Exception, batch: Batch) -> str:
+    """For the two refusals of shapes that are most common."""
+    words, x, y = str(error), batch.input, batch.target
+    first = next((module for module in model.modules() if isinstance(module, nn.Linear)), None)
+    if "shapes cannot be multiplied" in words and first is not None and isinstance(x, Tensor):
+        flat = x[0].numel() == first.in_features and x.dim() > 2
+        return f"The inputs have shape {tuple(x.shape)}, the first Linear takes {first.in_features}" + (
+            ": flatten them first, nn.Flatten()" if flat else ""
+        )
+    if isinstance(y, Tensor) and y.dim() == 2 and y.shape[1] == 1 and "multi-target not supported" in words:
+        return f"The targets have shape {tuple(y.shape)}: use target.squeeze(1)"
+    return ""
 
 
 def _refuse_no_number(value: Any) -> None:

@@ -20,14 +20,15 @@ ZERO_BIASES = Fix(
     "        torch.nn.init.zeros_(parameter)",
 )
 DRAWN_ANEW = Fix(
-    "random first weights (PyTorch's own)",
+    "random initial weights (PyTorch's own)",
     "for module in model.modules():\n    if hasattr(module, 'reset_parameters'):\n        module.reset_parameters()",
 )
 NARROWER = Fix(
-    "smaller first weights (σ_w = 1: std = 1/√fan_in)",
+    "smaller initial weights (σ_w at most 1: std 1/√fan_in)",
     "for module in model.modules():\n"
     "    if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):\n"
-    "        torch.nn.init.normal_(module.weight, 0, module.weight[0].numel() ** -0.5)",
+    "        std = module.weight[0].numel() ** -0.5\n"
+    "        module.weight.data *= (std / module.weight.data.std()).clamp(max=1)",
 )
 OPTIMIZER_ANEW = (  # over the model's parameters as they are now
     "lr = optimizer.param_groups[0]['lr']\noptimizer = type(optimizer)(model.parameters(), lr=lr)"

@@ -1,10 +1,13 @@
 """The checks as rules that can be looked up by their code."""
 
+import re
 import sys
+import textwrap
 
 from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.diagnosis.checks import ALL
 from unvanish.diagnosis.examination import Check
+from unvanish.render.text import WIDTH
 
 
 def rule(code: str) -> Check:
@@ -22,4 +25,15 @@ def rule(code: str) -> Check:
 
 def explanation(check: Check) -> str:
     """What it measures, why that is bad, known problems, remedies, references: the text of the check's own module."""
-    return (sys.modules[type(check).__module__].__doc__ or "").strip()
+    text = (sys.modules[type(check).__module__].__doc__ or "").strip()
+    return "\n".join(_filled(paragraph) for paragraph in text.split("\n\n"))
+
+
+def _filled(paragraph: str) -> str:
+    """Each of its sections on lines of its own, in 80 columns; an equation as it stands."""
+    if paragraph.startswith("    "):
+        return f"\n{paragraph}\n"
+    sections = re.sub(r"\n(?!(?:What it measures|Why it is bad|Limitations|Prescriptions|References):)", " ", paragraph)
+    return "\n" * (":" in paragraph) + "\n".join(
+        textwrap.fill(one, WIDTH, subsequent_indent="  ") for one in sections.split("\n")
+    )

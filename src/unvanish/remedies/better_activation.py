@@ -2,7 +2,7 @@
 
     dL/dz = dL/dh · φ′(z),    sigmoid: φ′ ≤ 1/4,    ReLU: φ′ = 1 wherever the unit is active
 
-The sigmoid takes at least three quarters of the gradient at every layer; ReLU takes nothing from an
+The sigmoid removes at least three quarters of the gradient at every layer; ReLU passes all of it through an
 active unit (Glorot, Bordes & Bengio 2011). The weights must fit it: He et al. 2015, eq. 10, ask for
 σ² = 2/fan_in, so that what the inactive half loses is made up for.
 

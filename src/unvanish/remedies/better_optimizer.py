@@ -7,8 +7,8 @@ another's moves as fast (Kingma & Ba 2015, algorithm 1 and section 2.1). The gra
 what vanishes no longer matters, until it comes near ε or near rounding.
 
 Limitations: once gradients are of the size of ε = 1e-8 the division stops helping: a deep
-sigmoid network (20 layers at σ = 0.05) stands still under Adam too. And it repairs the step, not the
-signal: what a dead unit never received, no optimizer can scale up.
+sigmoid network (20 layers at σ = 0.05) does not learn with Adam either. And it repairs the step, not the
+signal: a unit without gradient does not move with any optimizer.
 """
 
 from dataclasses import replace

@@ -3,15 +3,15 @@
     W orthogonal of gain g,    b = −W E φ(z),    g = 1/√E φ′(√q z)²,    q = E z², on a batch
 
 An activation that is not 0 at 0, as the sigmoid, sends a signal through every layer that all inputs share, and it
-drowns their differences. The bias subtracts it. What is left is a critical network of an odd activation: for the
-sigmoid g is 4 at q = 0 and b = −½ W·1, a critical tanh network. The first layer is centred on the mean of the
+is much larger than their differences. The bias subtracts it. What is left is a critical network of an odd activation:
+for the sigmoid g is 4 at q = 0 and b = −½ W·1, a critical tanh network. The first layer is centred on the mean of the
 data and scaled to their spread. We know of no publication; for odd activations it is the orthogonal critical
 initialisation of Saxe et al. 2014 and Pennington et al. 2017. `unvanish.theory.centred` predicts what it keeps.
 
 Limitations: critical at q = 0 only. At a finite length the gradient and the length cannot both be kept (Var φ ≤ q E
 φ′²): with this g the gradient is, and the signal decays slowly, as 1/√depth for a sigmoid; with a larger `gain` the
 signal is, and the gradient grows. ReLU and its kind have no linear range at 0: use He's. The larger the depth, the
-smaller the steps that the network stands: a thousand layers want Adam 1e-4.
+smaller the steps that it can take: a network of 1,000 layers needs Adam, learning rate 1e-4.
 """
 
 import math

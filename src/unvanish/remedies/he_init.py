@@ -36,7 +36,10 @@ class HeInit(InitRemedy):
 
     def refuse(self, setup: Setup) -> None:
         if not any(map(_rectifies, activations_of(setup))):
-            raise NothingToDo("He's initialisation is for ReLU and its kind, and no hidden block has such a module")
+            raise NothingToDo(
+                "He's initialisation is for ReLU and its kind, and no hidden block has such a module (one that "
+                "forward calls as a function is not seen)"
+            )
 
     @torch.no_grad()
     def draw(self, model: nn.Module, blocks: Sequence[Block], output: str, example: Any) -> None:

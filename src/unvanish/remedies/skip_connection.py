@@ -2,7 +2,7 @@
 
     h_b ← h_b + h_a,    so    dL/dh_a = dL/dh_b (I + ∂h_b/∂h_a)
 
-The identity keeps the backward signal alive however small the Jacobian of the layers between a and b
+The identity passes the backward signal on however small the Jacobian of the layers between a and b
 is (He et al. 2016, "Identity Mappings in Deep Residual Networks", eq. 5).
 
 Limitations: what no skip spans still shrinks the gradient: with 1→3 and 4→7 every path crosses

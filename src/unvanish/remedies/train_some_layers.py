@@ -1,14 +1,14 @@
-"""Train some layers at a time: never ask the gradient to cross the whole network at once.
+"""Train some layers at a time: the gradient never has to cross the whole network at once.
 
     net_k = output_k ∘ f_k ∘ … ∘ f_1,    first f_1 … f_{k−1} frozen, then all of it free
 
-The network is piled up from sub-models. Each new one is trained on top of what is there, first with
+The network is built from sub-models. Each new one is trained on top of what is there, first with
 the rest frozen, so that the gradient only has to cross the new layers, then all together, from a
 state where the lower layers carry a signal already (greedy layer-wise training: Bengio et al. 2007,
 section 2; Hinton, Osindero & Teh 2006).
 
 Limitations: the first sub-model must itself be shallow enough to learn, and be given the time:
-if it vanishes, what is piled on it learns from noise. With 13, 20 or 30 epochs for each of the first
+if it vanishes, what is added on top of it learns from noise. With 13, 20 or 30 epochs for each of the first
 six trainings in place of 100, the published network stays at chance. And it costs: seven trainings
 instead of one, 900 epochs instead of 300.
 """

@@ -175,7 +175,7 @@ def flow_plot(table: Table, predicted: Mapping[str, float] | None = None) -> str
             x=alt.X(
                 "layer:Q",
                 title="layer (# in the table), from the input to the loss",
-                axis=alt.Axis(grid=False, tickMinStep=1),
+                axis=alt.Axis(grid=False, tickMinStep=1, format="d"),
             ),
             y=alt.Y("share:Q", title="share of the largest (log)", scale=alt.Scale(type="log")),
             color=alt.Color(

@@ -177,9 +177,13 @@ def changes(finding: Finding, code_of: Callable[[Prescription], str]) -> Iterato
 
     code_of   of a remedy
     """
-    for text, one in zip(finding.advice, finding.prescriptions, strict=True):
-        for number, line in enumerate(textwrap.wrap(text, WIDTH - 4, break_long_words=False)):
-            yield f"  # {line}" if not number else f"  #   {line}"
+    several = len(finding.prescriptions) > 1
+    for place, (text, one) in enumerate(zip(finding.advice, finding.prescriptions, strict=True), start=1):
+        if several and place > 1:
+            yield ""
+        numbered = f"{place}. {text}" if several else text
+        for number, line in enumerate(textwrap.wrap(numbered, WIDTH - 4, break_long_words=False)):
+            yield f"  # {line}" if not number else f"  #    {line}"
         yield from (f"  {line}" for line in code_of(one).splitlines())
 
 
@@ -196,7 +200,13 @@ def coloured(text: str, healthy: bool | None) -> str:
 
 
 def sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+    """With a capital, unless it begins with a name of Python's, and a full stop.
+
+    >>> sentence("the loss falls"), sentence("cross_entropy takes logits")
+    ('The loss falls.', 'cross_entropy takes logits.')
+    """
+    first = text.split(" ", 1)[0]
+    return f"{text}." if "_" in first or "." in first else f"{text[:1].upper()}{text[1:]}."
 
 
 def evidence(finding: Finding) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from unvanish.core.errors import NothingToDo, RecipeError, UnvanishError
 from unvanish.render.text import number, text_table, wrapped
 from unvanish.theory import Activation, Layer, MeanField, Signal, centred, critical, critical_line, predicted
+from unvanish.theory.mean_field import DEPTH_OF_TRAINING
 
 SHOWN = 12  # layers; of more, some in between are left out
 STDS = np.linspace(0.0, 1.0, 21)  # σ_b of the phase diagram
@@ -42,12 +43,13 @@ def _phase(field: MeanField, depth: int) -> Iterator[str]:
     }
     yield f"  phase            {words[field.phase]}"
     yield f"  χ₁               {number(field.chi_1)}   factor a layer on the squared backward signal"
-    yield f"  q*               {number(field.fixed_length)}   mean square of the pre-activations, deep inside"
-    yield f"  c*               {number(field.fixed_correlation)}   correlation of two inputs, deep inside"
+    yield f"  q*               {number(field.fixed_length)}   mean square of the pre-activations, after many layers"
+    yield f"  c*               {number(field.fixed_correlation)}   correlation of two inputs, after many layers"
     yield f"  ξ_q, ξ_c, ξ_∇    {number(field.xi_q)}, {number(field.xi_c)}, {number(field.xi_gradient)} layers"
     reach = field.trainable_depth
     fits = "" if math.isinf(reach) else f": {depth} layers are {'within' if depth <= reach else 'beyond'} it"
-    yield f"  trainable depth  {'unlimited' if math.isinf(reach) else number(reach)} layers (6 ξ_c){fits}"
+    scale = "ξ_c" if math.isclose(reach, DEPTH_OF_TRAINING * field.xi_c) or math.isinf(reach) else "|ξ_∇|"
+    yield f"  trainable depth  {'unlimited' if math.isinf(reach) else number(reach)} layers (6 {scale}){fits}"
 
 
 def _profile(phi: Activation, depth: int, width: int, std: float, bias_std: float) -> tuple[list[str], list[list[str]]]:

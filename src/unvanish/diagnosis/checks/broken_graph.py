@@ -2,7 +2,7 @@
 
 What it measures: weights that want a gradient and get none (not zero: none), though the loss changes when they are
 changed; and whether the loss depends on any weight at all.
-Why it is bad: these layers keep their first weights for ever, in silence.
+Why it is bad: these layers keep their initial weights, without any error message.
 Limitations: a module that never runs, or whose output is not used, has no gradient either: that is told, but does
 not make a network failing.
 Prescriptions: find the `detach()`, `.data`, `.item()`, `torch.no_grad()`, NumPy or argmax between the layer and the

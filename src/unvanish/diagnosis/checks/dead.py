@@ -1,8 +1,8 @@
 """UV004 dead units
 
 What it measures: the units of each rectified layer that are flat for every input seen.
-Why it is bad: a dead unit gets no gradient, so nothing brings it back; a layer of dead units stops all below it.
-Limitations: the strongest inputs of a data set may wake a layer that is dead for a few batches: if inputs three
+Why it is bad: a dead unit gets no gradient, so it stays inactive; a layer of dead units stops all below it.
+Limitations: the strongest inputs of a data set may activate a layer that is dead for a few batches: if inputs three
 times as strong do, we are not sure. Where all inputs give nearly the same, every unit is either on or off for all of
 them, so half of a layer looks dead, and by chance more of a narrow one: behind a collapse only layers without any live
 unit count, and of the others as many units must be dead as chance would not give in 30,000 layers, unless the backward

@@ -2,7 +2,7 @@
 
 What it measures: how many times larger the backward signal is at its largest than at the output, and the
 activations than behind the first layer.
-Why it is bad: a step that suits the last layers throws the first ones about, or the other way round; before
+Why it is bad: a step that suits the last layers changes the first layers far too much, or the other way round; before
 long something overflows.
 Limitations: batch normalisation makes about 1.2 a layer without skips, harmless over 20 layers and not over 100.
 Prescriptions: critical initial weights, skip connections around normalised branches, gradient clipping.

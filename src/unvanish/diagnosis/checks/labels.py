@@ -42,7 +42,14 @@ class Labels(Check):
     def examine(self, seen: Examination) -> Finding | None:
         targets = seen.targets
         if seen.invalid:
-            return self.finding(seen.invalid, certainty=0.97)
+            return self.finding(
+                seen.invalid,
+                certainty=0.97,
+                prescriptions=(
+                    "targets within the range that the loss and the number of outputs allow",
+                    *self.prescriptions,
+                ),
+            )
         if targets is None:
             return None
         if _other_convention(seen):

@@ -2,8 +2,8 @@
 
 What it measures: a trial of some steps as it is, in which the network does not learn, and the same with smaller
 rates, at one of which it does.
-A loss that diverges tells it as well, if less surely.
-Why it is bad: each step overshoots: the loss grows, or units die of the first steps and nothing learns after.
+A loss that diverges also shows it, with less certainty.
+Why it is bad: each step overshoots: the loss grows, or units become inactive in the first steps and stay so.
 Limitations: a schedule that warms up starts with a small rate; check it with the rate that it reaches.
 Prescriptions: the rate at which the trial learned; warm-up; gradient clipping.
 References: Bengio 2012, "Practical recommendations", section 3.1.1; Smith 2017 (range test).
@@ -46,11 +46,11 @@ class LearningRateHigh(Check):
             return self.finding("the loss diverges within a few steps, though it was finite at first", certainty=0.6)
         factor = max(smaller)
         return self.finding(
-            f"the network learns with {_of(factor)} this learning rate, and not with it"
+            f"the network does not learn with this learning rate, and learns with {_of(factor)} it"
             + (": its loss diverges" if seen.diverged else ""),
             certainty=0.9 if factor < PLAINLY else 0.6,
             prescriptions=(LearningRate(rounded(factor, 2)), WarmUp(), GradientClipping()),
-            learns_at=factor,
+            rate_factor=factor,
         )
 
 

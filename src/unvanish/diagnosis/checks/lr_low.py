@@ -3,9 +3,9 @@
 What it measures: a trial of some steps as it is, in which the network does not learn, and the same with larger
 rates, at one of which it does.
 Why it is bad: the network would learn, but not within any usual number of steps.
-Limitations: a network that is only slow, because it is fine-tuned or warms up, is no finding, unless it is far behind
-a simple model after a hundred steps. With plain SGD a loss
-that is multiplied by a small number is the same as a small rate.
+Limitations: a network that is only slow, because it is fine-tuned or warms up, is not reported, unless it is far behind
+a simple model after a hundred steps. With plain SGD a loss that is multiplied by a small number is the same as a small
+rate.
 Prescriptions: the rate at which the trial learned; Adam, whose steps do not depend on the size of the gradient.
 References: Bengio 2012, "Practical recommendations", section 3.1.1; Smith 2017 (range test).
 """
@@ -38,10 +38,10 @@ class LearningRateLow(Check):
         if factor <= FAR and seen.largest_step >= STANDSTILL and seen.skill is None:
             return None  # slow is not failing
         return self.finding(
-            f"the network learns with {factor:.3g} times this learning rate, and not with it",
+            f"the network does not learn with this learning rate, and learns with {factor:.3g} times it",
             certainty=_certainty(seen, factor),
             prescriptions=(LearningRate(rounded(factor, 2)), *self.prescriptions[1:]),
-            learns_at=factor,
+            rate_factor=factor,
         )
 
 

@@ -3,7 +3,7 @@
 What it measures: `watch` counts backward passes and optimizer steps, and measures whether the steps change a weight;
 `check` reads the learning rate.
 Why it is bad: without steps, or with a rate of 0, every weight stays what it was.
-Limitations: a schedule that warms up begins with a rate of 0; that is told, and not called a fault.
+Limitations: a schedule that warms up begins with a rate of 0; that is mentioned, but not as a fault.
 Prescriptions: optimizer.step() after loss.backward(); a rate above 0; a scheduler that is stepped once an epoch.
 References: the PyTorch documentation of torch.optim, "Taking an optimization step".
 """

@@ -1,8 +1,8 @@
 """UV012 output activation that does not fit the loss
 
 What it measures: what stands between the last weights and the loss, in the autograd graph: a softmax or a sigmoid whose
-result the loss takes for logits and normalises again; log-probabilities that are none; a softmax over one unit; and, of
-an output activation of a bounded range, how much of the loss its best outputs would keep.
+result the loss takes for logits and normalises again; values passed as log-probabilities that are not; a softmax over
+one unit; and, of an output activation of a bounded range, how much of the loss its best outputs would keep.
 Why it is bad: a softmax of probabilities lies between 1/(1 + (C − 1)e) and e/(e + C − 1), for ten classes 0.04 and
 0.23: the loss cannot fall below 1.46, and its gradient is small everywhere. A softmax over one unit is 1 whatever
 comes. What lies outside of an activation's range cannot be reached, and its units saturate on the way.

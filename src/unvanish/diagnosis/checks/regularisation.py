@@ -35,13 +35,13 @@ class Regularisation(Check):
             return None
         if seen.changes.get(WITHOUT_DROPOUT.name):
             return self.finding(
-                "the network learns without dropout, and not with it",
+                "the network does not learn with dropout, and learns without it",
                 certainty=0.93,
                 prescriptions=(WithoutDropout(), BY_CALL),
             )
         if seen.changes.get(WITHOUT_DECAY.name):
             return self.finding(
-                "the network learns without weight decay, and not with it",
+                "the network does not learn with weight decay, and learns without it",
                 certainty=0.93,
                 prescriptions=(WithoutDecay(),),
             )

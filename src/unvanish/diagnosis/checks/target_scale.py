@@ -4,7 +4,7 @@ What it measures: mean and standard deviation of the targets; and whether the sa
 to mean 0 and standard deviation 1.
 Why it is bad: an output layer gives numbers of the order of 1 at first, and an optimizer whose steps do not grow with
 the gradient (Adam: a rate a step) needs 250,000/0.001 steps to reach prices; with one whose steps do, the first step
-throws all weights about.
+changes all weights far too much.
 Limitations: where the network learns as it is, it is no finding. Targets that are all the same are UV020's.
 Prescriptions: subtract the mean and divide by the standard deviation of the training targets, and put it back after.
 References: LeCun et al. 1998, "Efficient BackProp", section 4.5; Goodfellow et al. 2016, section 6.2.2.

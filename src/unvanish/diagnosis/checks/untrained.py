@@ -2,7 +2,7 @@
 
 What it measures: the weights that the output depends on, from the autograd graph, against what the module registers and
 what the optimizer holds.
-Why it is bad: these layers keep their first weights for ever, in silence.
+Why it is bad: these layers keep their initial weights, without any error message.
 Limitations: layers in front that the optimizer leaves out are taken to be frozen on purpose where the network learns
 without them, and reported without being called a fault; so are most weights beside a small rest that is trained (LoRA).
 Prescriptions: nn.ModuleList or nn.Parameter instead of a list or a tensor; make the optimizer after the layers.

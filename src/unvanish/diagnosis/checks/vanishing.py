@@ -1,13 +1,13 @@
 """UV001 vanishing gradient
 
-What it measures: the share of the backward signal ‖∂loss/∂z‖ that is left when it has passed the layers, taken
-between layers, so that it is the same whatever the loss is multiplied by. For a weight that is used at every
+What it measures: the share of the backward signal ‖∂loss/∂z‖ that is left when it has passed the layers, as a ratio
+between layers, so that it does not depend on the scale of the loss. For a weight that is used at every
 time step, the same over time. A network that learns nevertheless, in the trial, is not failing.
-Why it is bad: with a factor f a layer, the first of L layers learns f^(L−1) times slower than the last; below
+Why it is bad: with a factor f per layer, the first of L layers learns f^(L−1) times slower than the last; below
 about 1e-7 its updates are lost in the rounding of float32.
 Limitations: a network may learn for a while with its last layers alone. A recurrent net whose answer depends
-on the last steps only loses nothing by it, so over time we are sure only where it learns at no rate. Frozen layers
-have no signal and are no finding.
+on the last steps only loses nothing by it, so over time we are sure only where it does not learn at any rate that was
+tried. Frozen layers have no signal and are no finding.
 Prescriptions: critical initialisation (centred, where units saturate), an activation that does not saturate,
 normalisation, skip connections;
 over time, gates (LSTM, GRU) or an orthogonal recurrent weight.
@@ -33,7 +33,7 @@ from unvanish.diagnosis.profile import (
 )
 from unvanish.remedies import BetterActivation, CentredCriticalInit, NormalizeInside, SkipConnection
 
-SMALL = 0.02  # where it learns at no rate: in the 20 steps of a trial the first layer moves less than the last in one
+SMALL = 0.02  # where it fails at every rate: in the 20 steps of a trial the first layer moves less than the last in one
 NOTABLE = 0.1  # where nothing else that was tried explains a failure
 TINY = 1e-3  # where a trial fails as it is: as much as usable learning rates span, 1e-4 to 1e-1
 LOST = 1e-6  # times a usual update ratio of 1e-2 it is below the rounding of float32 weights, 6e-8: no rate helps
@@ -61,7 +61,7 @@ class Vanishing(Check):
         if loss.layers and loss.factor < _limit(seen):
             return self.finding(
                 f"the gradient shrinks {_by(loss.per_layer)} over {listed(loss.layers)};"
-                f" {_share(loss.factor)} of it reaches layer {loss.at}",
+                f" {_share(loss.factor)} of its norm is left at layer {loss.at}",
                 layers=loss.layers,
                 certainty=_certainty(seen, loss.factor),
                 prescriptions=self._for(seen),

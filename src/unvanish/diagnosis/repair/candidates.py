@@ -31,15 +31,28 @@ STRUCTURE = (SkipEveryBlock(), NORM)
 BESIDE = Change.of((NORM, ADAM))  # what is often advised, whatever it is
 UNIVERSAL = Change.of((SkipEveryBlock(), NORM, ADAM, WithoutDropout()))  # mends most, by four changes
 MOST = 10  # single changes
+CERTAIN = 0.8  # of a diagnosis: a fault that is taken out before anything else is tried
 
 
 def singles(diagnosis: Diagnosis) -> list[Change]:
     """Of the findings that are sure; of an unsure diagnosis, of all. The most certain in front, without repetition."""
     sure = [one for one in diagnosis.findings if one.sure] or list(diagnosis.findings)
     parts = [part for finding in sure for part in _prescribed(finding)]
-    if not sure or any(finding.kind in (*FLOW, *STEPS) for finding in sure):
-        parts += USUAL
+    if not sure or causes(diagnosis) or any(finding.kind in (*FLOW, *STEPS) for finding in sure):
+        slow = any(finding.kind == "lr_low" for finding in sure)
+        parts += [part for part in USUAL if not (slow and isinstance(part, LearningRate))]
     return [Change((part,)) for part in dict.fromkeys(parts)][:MOST]
+
+
+def causes(diagnosis: Diagnosis) -> list[Change]:
+    """Of a certain fault of the loss, the shapes or the data, what takes it out, best first: no repair may leave it in.
+
+    Empty where the fault lies in the flow or in the steps, which changes of many kinds mend.
+    """
+    first = diagnosis.primary
+    if first is None or first.kind in (*FLOW, *STEPS) or first.certainty < CERTAIN:
+        return []
+    return [Change((part,)) for part in _prescribed(first)]
 
 
 def by_hand(diagnosis: Diagnosis) -> Finding | None:

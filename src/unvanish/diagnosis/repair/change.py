@@ -32,7 +32,7 @@ class Change:
     """Nothing, or some parts in the order in which they are made: architecture, loss and optimizer, weights, steps.
 
     >>> print(Change(()))
-    the network as it is
+    unchanged network
     """
 
     parts: tuple[Part, ...]
@@ -40,6 +40,10 @@ class Change:
     @classmethod
     def of(cls, parts: Sequence[Part]) -> "Change":
         return cls(tuple(sorted(parts, key=_place)))
+
+    def within(self, base: "Change") -> "Change":
+        """With the parts of `base`, each once."""
+        return Change.of(tuple(dict.fromkeys((*base.parts, *self.parts))))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,7 +81,7 @@ class Change:
         return "\n".join(lines)
 
     def __str__(self) -> str:
-        return " + ".join(str(part) for part in self.parts) or "the network as it is"
+        return " + ".join(map(_short, self.parts)) or "unchanged network"
 
 
 def _applied(remedy: Remedy, treated: Treated, example: Any) -> Treated:
@@ -104,6 +108,11 @@ def _pasted(fix: Fix, treated: Treated) -> Treated:
     }
     exec(fix.code, names)  # our own code, of a check
     return Treated(names["model"], names["optimizer"], names["loss_fn"])
+
+
+def _short(part: Part) -> str:
+    """In a few words: of a fix what comes before its reason."""
+    return str(part).split(":", 1)[0].removeprefix("or ") if isinstance(part, Fix) else str(part)
 
 
 def _place(part: Part) -> int:

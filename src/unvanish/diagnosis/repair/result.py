@@ -158,7 +158,7 @@ class Repair:
         return (
             f"{self.metric} {number(before)} → {number(after)}: {number(proof.mean)} better, "
             f"{CONFIDENCE:.0%} interval {number(low)} to {number(high)} (paired t, {seeds} "
-            f"of {self.steps} steps, on {self.samples[2]} samples unseen by the selection)."
+            f"of {self.steps} steps, on {self.samples[2]} samples that the selection did not use)."
         )
 
     def _table(self) -> tuple[list[str], list[list[str]]]:

@@ -11,7 +11,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,7 +27,7 @@ from unvanish.diagnosis.check import check
 from unvanish.diagnosis.diagnosis import Diagnosis
 from unvanish.diagnosis.evidence.simple import simple_models
 from unvanish.diagnosis.given import Given, Optimizers, given
-from unvanish.diagnosis.repair.candidates import BESIDE, by_hand, singles
+from unvanish.diagnosis.repair.candidates import BESIDE, by_hand, causes, singles
 from unvanish.diagnosis.repair.change import Change, Treated
 from unvanish.diagnosis.repair.data import Parts, parts_of, read
 from unvanish.diagnosis.repair.proof import SEEDS, Proof
@@ -127,6 +127,7 @@ class _Job:
         selection = Selection(
             self._made, self.parts, metric, self.what.loss_fn, steps, self.seed, self.progress, self._is_late,
             signal_counts=any(one.kind in FLOW for one in diagnosis.findings if one.sure), enough=self._enough(metric),
+            base=self._first_that_can_be_made(causes(diagnosis)),
         )  # fmt: skip
         chosen, proof = None, Proof((), ())
         try:
@@ -157,6 +158,14 @@ class _Job:
         assert what.optimizer is not None
         return change.made(what.model, what.optimizer, what.loss_fn, self.parts.example, self.seed + seed)
 
+    def _first_that_can_be_made(self, changes: Sequence[Change]) -> Change:
+        for change in changes:
+            with suppress(Exception):  # of whatever a user's model becomes; the selection says why
+                treated = self._made(change, 0)
+                treated.loss_fn(self.parts.train[0].output_of(treated.model), self.parts.train[0].target)
+                return change
+        return Change(())
+
     def _enough(self, metric: str) -> float:
         """What simple models reach, but for a fifth of their skill; −∞ where they learn nothing or cannot be asked."""
         try:
@@ -180,7 +189,7 @@ class _Job:
     def _say_price(self, steps: int) -> None:
         size = sum(p.numel() * p.element_size() for p in self.what.model.parameters())
         price = (
-            f"Price: up to {TRAININGS} trainings of {counted(steps, 'step')}, {SEEDS} seeds for the proof, and some "
+            f"Cost: up to {TRAININGS} trainings of {counted(steps, 'step')}, {SEEDS} seeds for the proof, and some "
             f"fifteen copies of {size / 2**20:.3g} MiB of weights"
         )
         self.progress(price)

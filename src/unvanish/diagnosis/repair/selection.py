@@ -69,6 +69,7 @@ class Selection:
     said     told what is going on
     stopped  whether to end
     enough   a score that needs no more parts
+    base     what every candidate has
     """
 
     make: Callable[[Change, int], Treated]
@@ -81,6 +82,7 @@ class Selection:
     stopped: Callable[[], bool]
     signal_counts: bool
     enough: float = -math.inf
+    base: Change = field(default_factory=lambda: Change(()))
     tried: list[Tried] = field(default_factory=list)
     trainings: dict[Change, Training] = field(default_factory=dict)
     applies: dict[Part, bool] = field(default_factory=dict)
@@ -90,26 +92,33 @@ class Selection:
         untreated = self._enter(Change(()), "untreated")
         for role, change in beside:
             self._enter(self._possible(change), role)
-        for change in singles:
-            self._enter(change, "candidate")
+        for change in [self.base, *singles] if self.base.parts else singles:
+            self._enter(change.within(self.base), "candidate")
         for number, share in enumerate(ROUNDS):
             steps = max(1, round(self.steps * share))
             self._train_to(steps)
             if self.stopped():
                 break
             if number == 0:
-                for change in pairs([one.change for one in self._ranked()[:BEST]]):
+                for change in pairs(self._best_parts()):
                     if change == self._possible(change):
-                        self._enter(change, "candidate")
+                        self._enter(change.within(self.base), "candidate")
                 self._train_to(steps)
             if number < len(LEFT):
                 self._halve(LEFT[number], steps)
         best = next(iter(self._ranked()), None)
         if best is not None and best.score < self.enough and not self.stopped():
             for change in extended(best.change):
-                self._enter(self._possible(change), "candidate")
+                self._enter(self._possible(change).within(self.base), "candidate")
             self._train_to(self.steps)
         return self._chosen(untreated)
+
+    def _best_parts(self) -> list[Change]:
+        """Of the best candidates what they have beyond the base."""
+        beyond = [
+            Change(tuple(part for part in one.change.parts if part not in self.base.parts)) for one in self._ranked()
+        ]
+        return [change for change in beyond if change.parts][:BEST]
 
     def _possible(self, change: Change) -> Change:
         """The change without the parts that find nothing to do in this network."""

@@ -6,6 +6,7 @@ import selectors
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,13 +15,22 @@ from typing import Self
 from unvanish.study.frames import receive, send
 
 # Isolated from the environment; what this process can import, the worker can, but nothing from the current folder.
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from unvanish.study.worker import main; main()"
+START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from unvanish.study.executors.orphan import end_with_parent; end_with_parent(int(sys.argv[2])); "
+    "from unvanish.study.worker import main; main()"
+)
 
 
 def _import_path() -> list[str]:
     here, package = Path.cwd(), Path(__file__).parents[3]
     absolute = [Path(entry).resolve() for entry in sys.path if entry]
     return [*(str(entry) for entry in absolute if entry != here), str(package)]
+
+
+def _parent() -> int:
+    """This process, where it may be tied to; 0 off the main thread, with whose end Linux would end the worker too."""
+    return os.getpid() if threading.current_thread() is threading.main_thread() else 0
 
 
 class Worker:
@@ -30,7 +40,7 @@ class Worker:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-c", START, json.dumps(_import_path())],
+            [sys.executable, "-I", "-c", START, json.dumps(_import_path()), str(_parent())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from unvanish.study.report.palette import ONLY_SHOWN, encoding, shown, spread_apart
+from unvanish.study.report.palette import LABELS, ONLY_SHOWN, encoding, labelled, looks, shown, spread_apart
 from unvanish.study.report.published_length import published_length
 from unvanish.study.report.results import Group
 
@@ -69,13 +69,17 @@ def curves(groups: Sequence[Group], quantity: str) -> alt.LayerChart:
         opacity=alt.condition(nearest, alt.value(1), alt.value(0)),
     ).add_params(nearest)  # fmt: skip
     rule = base.transform_filter(nearest).mark_rule(color="#8a8a8a", strokeWidth=0.6, clip=True).encode(x=x)
-    words = alt.Chart(alt.Data(values=labels)).transform_filter(ONLY_SHOWN).transform_filter("images == 'test'")
+    words = (
+        alt.Chart(alt.Data(values=labels))
+        .transform_filter(ONLY_SHOWN)
+        .transform_filter(f"{LABELS} && images == 'test'")
+    )
     words = words.mark_text(align="left", dx=5, fontSize=11, clip=True)
     words = words.encode(x=x, y=y, text="method:N", color=encoding(names)["color"])
     several = max((len(group.records) for group in groups), default=1) > 1
     return (
         alt.LayerChart(layer=[*([band] if several else []), rule, line.add_params(zoom), points, words])
-        .add_params(shown(names), alt.param(name="images", value="test"))
+        .add_params(shown(names), labelled(), alt.param(name="images", value="test"))
         .properties(
             height=HEIGHT,
             width="container",
@@ -136,7 +140,7 @@ def whole_study(groups: Sequence[Group]) -> alt.LayerChart | None:
     own = [row for group in groups for row in curve_rows(group, "acc")]
     x = alt.X(
         "epoch:Q",
-        title="epoch (log scale; all trainings of a method together)",
+        title="epoch (log scale)",
         scale=alt.Scale(type="log", domain=[1, 2.2 * longest], nice=False),
         axis=alt.Axis(grid=False, values=[1, 3, 10, 30, 100, 300, 900]),
     )
@@ -145,20 +149,20 @@ def whole_study(groups: Sequence[Group]) -> alt.LayerChart | None:
     behind = alt.Chart(alt.Data(values=grey)).transform_filter(ONLY_SHOWN)
     behind = behind.mark_line(color="#9a9a9a", strokeWidth=1.2, opacity=0.8)
     behind = behind.encode(x=x, y=y, detail="method:N", tooltip=tips)
-    labels = alt.Chart(alt.Data(values=ends)).transform_filter(ONLY_SHOWN)
+    labels = alt.Chart(alt.Data(values=ends)).transform_filter(ONLY_SHOWN).transform_filter(LABELS)
     labels = labels.mark_text(align="left", dx=4, fontSize=10)
     labels = labels.encode(x=x, y=y, text="method:N", color=encoding([group.name for group in groups])["color"])
     front = alt.Chart(alt.Data(values=own)).transform_filter(ONLY_SHOWN).mark_line(strokeWidth=2)
     front = front.encode(x=x, y=y, tooltip=tips, **encoding([group.name for group in groups]))
     return (
         alt.LayerChart(layer=[behind, labels, front])
-        .add_params(shown([group.name for group in groups]))
+        .add_params(shown([group.name for group in groups]), labelled())
         .properties(
             height=HEIGHT,
             width="container",
             title=alt.TitleParams(
                 "these runs, and in grey the whole study",
-                subtitle=f"{study.epochs} epochs, {study.made} on {study.machine}",
+                subtitle=[f"{study.epochs} epochs, {study.made}", f"on {study.machine}"],
             ),
             description=f"Accuracy over epochs of these runs, and of the study at its published length, "
             f"{study.epochs} epochs.",
@@ -177,26 +181,34 @@ def trainings(group: Group) -> alt.LayerChart:
     ]
     x = alt.X(
         "epoch:Q",
-        title="epoch (all trainings together)",
+        title="epoch",
         scale=alt.Scale(domain=[0, len(stages)], nice=False),
         axis=alt.Axis(grid=False, format="d", tickMinStep=1),
     )
     y = alt.Y("v:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]))
     tips = ["epoch:Q", alt.Tooltip("v:Q", title="accuracy, test images")]
-    line = alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=1.8, color="#d55e00")
+    line = alt.Chart(alt.Data(values=rows)).mark_line(strokeWidth=1.8, color=looks([group.name])[0][0])
     line = line.encode(x=x, y=y, detail="method:N", tooltip=tips)
     rules = alt.Chart(alt.Data(values=marks)).mark_rule(strokeDash=[3, 3], color="#8a8a8a")
     rules = rules.encode(x=x, tooltip=["training:N", alt.Tooltip("says:N", title="blocks")])
-    words = alt.Chart(alt.Data(values=marks)).mark_text(align="left", dx=3, dy=8, color="#8a8a8a", fontSize=10)
+    words = (
+        alt.Chart(alt.Data(values=marks))
+        .transform_filter(LABELS)
+        .mark_text(align="left", dx=3, dy=8, color="#8a8a8a", fontSize=10)
+    )
     words = words.encode(x=x, y=alt.value(0), text="says:N")
     title = alt.TitleParams(
-        f"{group.name}: its {len(begins)} trainings", subtitle="blocks in the network, and how many of them are frozen"
+        f"{group.name}: its {len(begins)} trainings", subtitle="dashed: blocks in the network, frozen ones"
     )
-    return alt.LayerChart(layer=[rules, line, words]).properties(
-        height=220,
-        width="container",
-        title=title,
-        description=f"Accuracy over the epochs of the {len(begins)} trainings of method {group.name}.",
+    return (
+        alt.LayerChart(layer=[rules, line, words])
+        .add_params(labelled())
+        .properties(
+            height=220,
+            width="container",
+            title=title,
+            description=f"Accuracy over the epochs of the {len(begins)} trainings of method {group.name}.",
+        )
     )
 
 

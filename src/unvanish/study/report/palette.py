@@ -43,6 +43,12 @@ def shown(names: Sequence[str]) -> alt.Parameter:
     return alt.param(name="shown", value=list(names))
 
 
+def labelled() -> alt.Parameter:
+    """Whether lines have labels: the page turns them off where it is narrow."""
+    return alt.param(name=LABELS, value=True)
+
+
+LABELS = "labels"  # a signal: narrow pages have no room for labels beside the lines
 ONLY_SHOWN = "indexof(shown, datum.method) >= 0"
 
 

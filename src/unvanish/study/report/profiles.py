@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 
 from unvanish.study.report.curves import CURVE_POINTS, LABEL, picked, short
-from unvanish.study.report.palette import ONLY_SHOWN, encoding, shown, spread_apart
+from unvanish.study.report.palette import LABELS, ONLY_SHOWN, encoding, labelled, shown, spread_apart
 from unvanish.study.report.results import Group, hidden
 from unvanish.study.report.theory import predicted_signal
 
@@ -65,7 +65,7 @@ def depth_profile(groups: Sequence[Group], step: int, title: str) -> alt.LayerCh
     line = measured.mark_line(strokeWidth=1.8, clip=True).encode(**shared, **encoding(names))
     points = measured.mark_point(filled=True, size=28, opacity=1, clip=True)
     points = points.encode(**shared, color=encoding(names)["color"], tooltip=tips)
-    words = alt.Chart(alt.Data(values=labels)).transform_filter(ONLY_SHOWN)
+    words = alt.Chart(alt.Data(values=labels)).transform_filter(ONLY_SHOWN).transform_filter(LABELS)
     words = words.mark_text(align="right", dx=-6, fontSize=11).encode(
         **shared, text="method:N", color=encoding(names)["color"]
     )
@@ -74,7 +74,7 @@ def depth_profile(groups: Sequence[Group], step: int, title: str) -> alt.LayerCh
     crosses = crosses.encode(**shared, color=encoding(names)["color"], tooltip=tips)
     return (
         alt.LayerChart(layer=[line, points, words, crosses])
-        .add_params(shown(names))
+        .add_params(shown(names), labelled())
         .properties(
             height=HEIGHT,
             width="container",
@@ -122,10 +122,15 @@ def fraction(groups: Sequence[Group], quantity: str, title: str) -> alt.LayerCha
     line = alt.Chart(alt.Data(values=rows)).transform_filter(ONLY_SHOWN).mark_line(strokeWidth=1.8, clip=True)
     line = line.encode(x=x, y=y, tooltip=["method:N", "epoch:Q", alt.Tooltip("f:Q", title="share")], **encoding(names))
     labels = [{**one, "f": place} for one, place in zip(ends, places, strict=True)]
-    words = alt.Chart(alt.Data(values=labels)).transform_filter(ONLY_SHOWN).mark_text(align="left", dx=4, fontSize=10)
+    words = (
+        alt.Chart(alt.Data(values=labels))
+        .transform_filter(ONLY_SHOWN)
+        .transform_filter(LABELS)
+        .mark_text(align="left", dx=4, fontSize=10)
+    )
     words = words.encode(x=x, y=y, text="method:N", color=encoding(names)["color"])
     return (
         alt.LayerChart(layer=[line, words])
-        .add_params(shown(names))
+        .add_params(shown(names), labelled())
         .properties(height=220, width="container", title=title, description=f"{title}, over epochs.")
     )

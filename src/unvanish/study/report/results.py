@@ -182,7 +182,7 @@ COLUMNS = (
     "what it changes",
     "val acc, last",
     "best",
-    "s to 70 %",
+    "s to 70%",
     "gradient at init",
     "theory",
     "at the end",

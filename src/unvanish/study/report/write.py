@@ -1,5 +1,7 @@
 """Where a report goes: HTML, or the tables alone as Markdown, by the name of the file."""
 
+import errno
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ KINDS = (".html", ".htm", ".md")
 
 def check_kind(path: Path) -> None:
     """Raise `RecipeError` for a file whose name says that it is neither a page nor Markdown."""
-    if path.suffix.lower() not in KINDS:
+    if path.suffix.lower() not in KINDS and not path.is_char_device() and not path.is_fifo():
         hint = (
             "; print the page to PDF in a browser, or use --figures with --format pdf" if path.suffix == ".pdf" else ""
         )
@@ -29,6 +31,8 @@ def check_writable(path: Path) -> None:
     """Raise `StoreError` where no file can be made in the path's folder, which is made if need be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
@@ -43,6 +47,9 @@ def write_report(groups: Sequence[Group], path: Path, figures: "dict[str, AnyFig
 
     content = markdown(groups) if path.suffix == ".md" else page(groups, figures or all_figures(groups))
     try:
-        write_whole(path, content.encode())
+        if path.exists() and not path.is_file():  # a device or a pipe is written to, and not replaced by a file
+            path.write_bytes(content.encode())
+        else:
+            write_whole(path.resolve(), content.encode())
     except OSError as error:
         raise StoreError(f"the report cannot be written to {path} ({error.strerror}); name another file") from error

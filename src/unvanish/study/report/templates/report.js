@@ -30,6 +30,7 @@ function signal(view, name, value) {
 }
 function apply(name) {
   signal(views[name], "shown", names());
+  signal(views[name], "labels", window.innerWidth >= 700);
   const images = document.querySelector("[name=images]:checked");
   if (images) { signal(views[name], "images", images.value); }
 }
