@@ -65,7 +65,7 @@ predicted_ratio = None  # your number
 
 # %%
 sigmoid = activation("sigmoid")
-print("    σ   factor a layer √χ₁   phase")
+print("    σ   factor per layer √χ₁   phase")
 for sigma in SIGMAS:
     field = MeanField(sigmoid, weight_var=WIDTH * sigma**2)
     print(f"{sigma:5g}   {math.sqrt(field.chi_1):18.3f}   {field.phase}")

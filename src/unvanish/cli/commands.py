@@ -45,6 +45,8 @@ change that makes it learn, with its proof.""",
     "143 terminated.",
 )
 
+of_stores = typer.Typer()
+
 RunsArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="RUNS", help="Method ids, remedy names or the start of digests; default all."),
@@ -102,7 +104,7 @@ def _without_types_of_flags(command: Any) -> None:
         _without_types_of_flags(one)
 
 
-@app.command(epilog="Example:  unvanish runs --store my-study")
+@of_stores.command(epilog="Example:  unvanish runs --store my-study")
 def runs(store: StoreOption = DEFAULT_STORE) -> None:
     """List what the store holds, also while another unvanish is training."""
     with exit_codes():
@@ -112,7 +114,7 @@ def runs(store: StoreOption = DEFAULT_STORE) -> None:
         print_runs(Store.reader(store).summaries())
 
 
-@app.command(epilog="Example:  unvanish show 4a")
+@of_stores.command(epilog="Example:  unvanish show 4a")
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The start of a run's digest, or a method's id.")],
     store: StoreOption = DEFAULT_STORE,
@@ -131,7 +133,7 @@ def show(
         print_record(kept.record(found[0].digest))
 
 
-@app.command(
+@of_stores.command(
     epilog="""Examples:
 
 unvanish export --to curves.csv
@@ -143,18 +145,18 @@ def export(
         Path, typer.Option(metavar="FILE.csv", parser=path_named, help="The file to write; - is standard output.")
     ],
     runs: RunsArgument = None,
-    layers: Annotated[bool, typer.Option("--layers", help="The gradient flow, one row a layer and epoch.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="The gradient flow, one row per layer and epoch.")] = False,
     epochs: Annotated[int | None, typer.Option(metavar="N", help="Only runs of this length.")] = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Write the curves as CSV, one row an epoch; epochs count from 1 in each stage."""
+    """Write the curves as CSV, one row per epoch; epochs count from 1 in each stage."""
     with exit_codes():
         from unvanish.study.report.csv import write_csv
 
         write_csv(_records(store, runs, epochs), to, layers=layers)
 
 
-@app.command(
+@of_stores.command(
     epilog="""Examples:
 
 unvanish report --figures figures --format pdf --width 3.25in · the page, and figures for a paper
@@ -190,7 +192,7 @@ def report(
         typer.echo(path)
 
 
-@app.command(epilog="Example:  UNVANISH_DATA=~/fashion-mnist unvanish data")
+@of_stores.command(epilog="Example:  UNVANISH_DATA=~/fashion-mnist unvanish data")
 def data() -> None:
     """Fetch and verify FashionMNIST, and say where it lies."""
     with exit_codes():
@@ -236,3 +238,6 @@ def _names(summary: "Summary") -> set[str]:
     if summary.recipe is None:
         return {summary.name or ""}
     return {label(summary.recipe), *(remedy.kind for remedy in summary.recipe.remedies)}
+
+
+app.add_typer(of_stores)  # last, so that the help lists them last

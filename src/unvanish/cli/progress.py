@@ -18,7 +18,7 @@ ROOMY = 150  # columns: room for what a method changes beside its progress
 
 
 class StudyProgress:
-    """Listens to a study: one line a running method, or without a terminal one line a run that ends."""
+    """Listens to a study: one line per running method, or without a terminal one line per run that ends."""
 
     def __init__(self, progress: Progress | None, console: Console, recipes: Sequence[Recipe]) -> None:
         self.progress, self.console = progress, console

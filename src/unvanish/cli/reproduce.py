@@ -40,7 +40,7 @@ EpochsOption = Annotated[
     typer.Option(min=1, metavar="N", help=f"Length; method 6 scales with it. (default: {DEFAULT_EPOCHS})"),
 ]
 JobsOption = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Worker processes, one thread each. (default: one a core)")
+    int | None, typer.Option(min=1, metavar="N", help="Worker processes, one thread each. (default: one per core)")
 ]
 ReportOption = Annotated[
     Path | None,

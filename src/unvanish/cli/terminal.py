@@ -36,7 +36,7 @@ def print_results(groups: Sequence[Group]) -> None:
 
 
 def print_runs(summaries: Sequence[Summary]) -> None:
-    """One line a run."""
+    """One line per run."""
     rows = [_run_row(summary) for summary in summaries]
     _print_table(("run", "method", "seed", "epochs", "state", "val acc", "time", "started"), rows)
 

@@ -55,7 +55,7 @@ class Series:
         return f"Series({self.name}: {counted(len(self.steps), 'step')} × {len(self.layers)} layers)"
 
     def rows(self) -> dict[str, list[Any]]:
-        """Long form, one row a layer and step, ready for any table library."""
+        """Long form, one row per layer and step, ready for any table library."""
         epochs = bool(self.steps) and isinstance(self.steps[0], tuple)
         index = {"stage": 0, "epoch": 1} if epochs else {"step": None}
         columns = {
@@ -78,7 +78,7 @@ class Series:
         return pd.DataFrame(self.rows())
 
     def plot(self) -> Any:
-        """A chart of Altair's: layers along x, a line a step, coloured from the first to the last."""
+        """A chart of Altair's: layers along x, a line per step, coloured from the first to the last."""
         from unvanish.render.charts import chart_of_series  # Altair takes a second to import
 
         log = self.name in DEFINED and DEFINED[self.name].scale == "log"

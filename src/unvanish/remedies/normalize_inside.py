@@ -10,7 +10,7 @@ square of each sample alone (Zhang & Sennrich 2019, eq. 4), so that neither look
 
 Limitations: `standardize` does little where the units differ but the inputs do not: the spread between units stays,
 the difference between inputs goes on vanishing, so the network learns nothing for some fifty epochs (method 4b).
-Batch norm without skips makes the gradient explode in deep nets, by about 1.2 a layer (Yang et al. 2019); and with
+Batch norm without skips makes the gradient explode in deep nets, by about 1.2 per layer (Yang et al. 2019); and with
 the batch's own statistics at evaluation, as published, a prediction depends on the other images of its batch. Layer
 norm and RMS norm keep the size of each sample's signal and not the difference between samples: behind saturating
 activations that vanishes all the same, only more slowly.

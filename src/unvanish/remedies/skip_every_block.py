@@ -6,7 +6,7 @@
 gradient shrinks or grows by a power of the depth in place of an exponential.)
 
 Limitations: only blocks whose input and output have the same shape get one. The signal grows with depth, by half its
-power a block behind He's weights: beyond some thirty blocks the branches need a norm, or a scale that starts at 0
+power per block behind He's weights: beyond some thirty blocks the branches need a norm, or a scale that starts at 0
 (`ReZero`). Blocks that read the same input side by side, as the projections of an attention, are left as they are.
 """
 

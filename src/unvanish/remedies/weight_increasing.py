@@ -2,14 +2,14 @@
 
     E[z²] = fan_in · σ² · E[h²],    E[(dL/dh)²] = fan_out · σ² · E[φ′(z)²] · E[(dL/dh_next)²]
 
-Both the signal and its gradient shrink by a constant factor a layer when σ is small: 128 sigmoid
+Both the signal and its gradient shrink by a constant factor per layer when σ is small: 128 sigmoid
 units with σ = 0.05 keep √128 · 0.05 · φ′ ≈ 0.57 · 0.25 ≈ 1/7 of the gradient, so the first of seven
 layers gets about 1/120,000 of what the last one gets. With σ = 1 the factor comes near 1 (Glorot & Bengio 2010, eqs.
-5 and 6; Schoenholz et al. 2017, eq. 13: the gradient's factor a layer is χ₁ = σ_w² E[φ′(z)²], here with σ_w² = fan_in
+5 and 6; Schoenholz et al. 2017, eq. 13: the gradient's factor per layer is χ₁ = σ_w² E[φ′(z)²], here with σ_w² = fan_in
 · σ²).
 
 Limitations: with an activation that does not saturate the same weights explode, as ReLU at
-σ = 1 multiplies the signal by √(128/2) = 8 a layer; and with σ = 10 a sigmoid is saturated,
+σ = 1 multiplies the signal by √(128/2) = 8 per layer; and with σ = 10 a sigmoid is saturated,
 so most units pass no gradient at all and training is noise.
 """
 

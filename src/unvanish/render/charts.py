@@ -40,7 +40,7 @@ def printed(chart: AnyChart) -> AnyChart:
 def chart_of_series(
     name: str, unit: str, layers: Sequence[str], steps: Sequence[Any], values_SL: np.ndarray, *, log: bool
 ) -> alt.Chart:
-    """A quantity over depth, a line a step."""
+    """A quantity over depth, a line per step."""
     picked = (
         sorted({round(float(at)) for at in np.linspace(0, len(steps) - 1, min(len(steps), LINES))}) if steps else []
     )

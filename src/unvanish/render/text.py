@@ -43,7 +43,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def layer_table(table: Table, described: Mapping[str, str] | None = None) -> list[str]:
-    """The last step of a table, a line a layer; nothing for a network without layers.
+    """The last step of a table, a line per layer; nothing for a network without layers.
 
     described   type and shape of a layer, by its name
     """

@@ -42,7 +42,7 @@ def _phase(field: MeanField, depth: int) -> Iterator[str]:
         "chaotic": "chaotic: gradients explode, and inputs are driven apart",
     }
     yield f"  phase            {words[field.phase]}"
-    yield f"  χ₁               {number(field.chi_1)}   factor a layer on the squared backward signal"
+    yield f"  χ₁               {number(field.chi_1)}   factor per layer on the squared backward signal"
     yield f"  q*               {number(field.fixed_length)}   mean square of the pre-activations, after many layers"
     yield f"  c*               {number(field.fixed_correlation)}   correlation of two inputs, after many layers"
     yield f"  ξ_q, ξ_c, ξ_∇    {number(field.xi_q)}, {number(field.xi_c)}, {number(field.xi_gradient)} layers"

@@ -102,7 +102,7 @@ class Store:
         """
         file = Path(folder) / FILE
         if not file.exists():
-            raise StoreError(f"{folder} holds no store yet; `unvanish reproduce --store {folder}` makes one")
+            raise StoreError(f"'{folder}' holds no store yet; `unvanish reproduce --store {folder}` makes one")
         store = cls(Path(folder), engine_for(file, readonly=True))
         with store._reading() as connection:
             old = is_version_1(connection)

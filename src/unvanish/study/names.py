@@ -29,7 +29,7 @@ def methods_named(words: list[str]) -> list[str]:
         kinds |= _all_kinds()
     for word in words:
         if word not in METHOD_REMEDIES and word not in kinds:
-            every = f"; there are {', '.join(METHOD_REMEDIES)} and the remedies {', '.join(sorted(kinds))}"
+            every = f"; there are {', '.join(METHOD_REMEDIES)}, and their remedies by name, such as skip-connection"
             guess = did_you_mean(word, [*METHOD_REMEDIES, *kinds])
             raise RecipeError(f"no method or remedy is called '{word}'{guess or every}")
     return [

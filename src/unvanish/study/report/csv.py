@@ -17,7 +17,7 @@ from unvanish.study.report.results import recipe_of
 
 
 def write_csv(records: Iterable[Record], to: Path, *, layers: bool = False) -> None:
-    """One row an epoch, or with `layers` one row an epoch and layer. `-` is standard output; NaN is empty."""
+    """One row per epoch, or with `layers` one row per epoch and layer. `-` is standard output; NaN is empty."""
     with _opened(to) as file:
         writer = csv.writer(file, lineterminator="\n")
         for number, record in enumerate(records):

@@ -20,7 +20,7 @@ HEIGHT = 320
 
 
 def curves(groups: Sequence[Group], quantity: str) -> alt.LayerChart:
-    """`quantity` ("acc" or "loss") over epochs: a line a method, and with several seeds a band of ± their std."""
+    """`quantity` ("acc" or "loss") over epochs: a line per method, and with several seeds a band of ± their std."""
     names = [group.name for group in groups]
     data = alt.Data(values=[row for group in groups for row in curve_rows(group, quantity)])
     longest = max((len(group.first.epochs) for group in groups), default=1)

@@ -27,7 +27,7 @@ def profile_domain(groups: Sequence[Group]) -> tuple[float, float]:
 
 
 def depth_profile(groups: Sequence[Group], step: int, title: str) -> alt.LayerChart:
-    """The RMS of the backward signal over depth, a line a method, at a measured step (0: init, −1: the end).
+    """The RMS of the backward signal over depth, a line per method, at a measured step (0: init, −1: the end).
 
     At initialisation with what theory predicts, as crosses, set equal to what was measured at the last hidden layer.
     """

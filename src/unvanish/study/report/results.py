@@ -1,4 +1,4 @@
-"""What the runs came to: one line a method, over its seeds."""
+"""What the runs came to: one line per method, over its seeds."""
 
 import statistics
 from collections.abc import Iterable, Sequence
