@@ -91,14 +91,14 @@ signal.plot()
 # %%
 start = signal.values[0, :HIDDEN]  # row 0: before the first step
 print(f"test accuracy after {EPOCHS} epochs: {record.curve['val_acc'][-1]:.4f}; you predicted {predicted_accuracy}")
-print(f"layer 1 gets 1/{start[-1] / start[0]:,.0f} of the signal at layer 7; you predicted {predicted_ratio}")
+print(f"gradient ratio layer 1 / layer 7: 1/{start[-1] / start[0]:,.0f}; you predicted {predicted_ratio}")
 print(f"training loss: {record.curve['train_loss'][-1]:.4f}; of equal probabilities for 10 classes: {math.log(10):.4f}")
 
 ratio = record.series["update_ratio"].values[-1]  # ‖ΔW‖/‖W‖ of one step, mean over the last epoch
 print(f"one step changes the weights of layer 1 by a relative {ratio[0]:.1e}, those of the output by {ratio[-1]:.1e}")
 
 # %% [markdown]
-# The factor is about 1/7 a layer, as the formula says, so layer 1 gets less than a hundred-thousandth of the signal.
+# The factor is about 1/7 per layer, as the formula says, so the ratio is below 1/100,000.
 # Its weights stay where they were drawn.
 #
 # That is one half of the answer. The output layer does get a gradient, so why does it not learn to separate the classes
@@ -170,7 +170,7 @@ print(f"test accuracy after {EPOCHS} epochs: {shallow.curve['val_acc'][-1]:.4f}"
 std = 4 / math.sqrt(128)
 larger = uv.run(uv.baseline(init_std=std, samples=512), epochs=1)
 of_larger = larger.series["backward_rms"].values[0]
-print(f"σ = {std:.3f}: layer 1 gets 1/{of_larger[6] / of_larger[0]:,.0f} of the signal at layer 7")
+print(f"σ = {std:.3f}: gradient ratio layer 1 / layer 7: 1/{of_larger[6] / of_larger[0]:,.0f}")
 print(f"theory: a factor of {math.sqrt(MeanField(activation('sigmoid'), 16.0).chi_1):.2f} a layer in place of 1")
 
 # %%

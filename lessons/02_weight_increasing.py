@@ -146,7 +146,7 @@ print(f"highest: {best}; you predicted {predicted_sigma}, and a ratio of {predic
 wide = math.sqrt(critical(sigmoid).weight_var / 512)
 record = uv.run(uv.baseline(hidden=(512,) * HIDDEN, init_std=wide, samples=512), epochs=1)
 signal = record.series["backward_rms"].values[0]
-print(f"σ = {wide:.3f}: layer 1 gets {signal[0] / signal[HIDDEN - 1]:.2f} times the signal at layer 7")
+print(f"σ = {wide:.3f}: gradient ratio layer 1 / layer 7: {signal[0] / signal[HIDDEN - 1]:.2f}")
 
 # %%
 # Solution 2: Xavier's derivation takes φ′(0) = 1, which is true for tanh. The sigmoid's is 1/4, so at most 1/4 a layer.

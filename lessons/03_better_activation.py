@@ -91,7 +91,7 @@ lines("epoch", "test accuracy", {name: record.curve["val_acc"] for name, record 
 
 # %%
 for name, signal in signals.items():
-    print(f"{name:20} layer 1 gets 1/{signal[-1] / signal[0]:,.1f} of the signal at layer 7")
+    print(f"{name:20} gradient ratio layer 1 / layer 7: 1/{signal[-1] / signal[0]:,.1f}")
 print(f"you predicted {predicted_ratio} for ReLU with σ = 0.05")
 for name, record in list(runs.items())[1:]:
     accuracy = record.curve["val_acc"]

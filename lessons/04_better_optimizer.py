@@ -38,7 +38,7 @@ def lines(x, y, values, scale="linear"):
 #
 # Network and weights are those of lesson 1; only SGD(0.01) becomes Adam(0.001).
 #
-# 1. Before the first step, layer 1 gets 1/146,000 of the backward signal at layer 7 under SGD. Under Adam: **as much**,
+# 1. Before the first step the gradient ratio layer 1 / layer 7 is 1/146,000 with SGD. With Adam: **the same**,
 #    or **more**?
 # 2. The test accuracy after 12 epochs: **0.10**, **about 0.5** or **above 0.7**?
 
@@ -93,7 +93,7 @@ lines("epoch", "test accuracy", {"Adam": adam.curve["val_acc"], "SGD": sgd.curve
 for name, record in {"SGD": sgd, "Adam": adam}.items():
     signal = record.series["backward_rms"].values
     at_start, at_end = signal[0, 6] / signal[0, 0], signal[-1, 6] / signal[-1, 0]
-    print(f"{name}: layer 1 gets 1/{at_start:,.0f} of the signal at layer 7 at the start, 1/{at_end:,.3g} at the end")
+    print(f"{name}: gradient ratio layer 1 / layer 7: 1/{at_start:,.0f} at initialisation, 1/{at_end:,.3g} at the end")
 gradient = adam.series["weight_gradient_norm"].values[0, 0] / math.sqrt(784 * WIDTH)
 print(f"one gradient of layer 1 at the start: RMS {gradient:.1e}, against ε = 1e-8")
 print(f"test accuracy of Adam after {EPOCHS} epochs: {adam.curve['val_acc'][-1]:.3f}")

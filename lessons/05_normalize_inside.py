@@ -116,7 +116,7 @@ for name, record in runs.items():
 print(f"you predicted: {predicted_signal}, {predicted_first}")
 
 # %% [markdown]
-# 4a keeps the signal, and learns at once. 4b has a factor of 0.4 a layer: layer 1 gets less than a hundredth, and the
+# 4a keeps the signal, and learns at once. 4b has a factor of 0.4 per layer: the ratio is below 1/100, and the
 # network stays at 0.10 for several epochs before it learns. In 4a the measured ratio is somewhat above the formula's,
 # which takes one std for all units; they differ from unit to unit, and units with a small std amplify the signal.
 #
