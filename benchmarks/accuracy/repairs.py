@@ -1,6 +1,7 @@
 """Repairs of the failing random networks (`generated.py`), beside what is often tried, at the same budget.
 
 python benchmarks/accuracy/repairs.py tuned|held-out COUNT [WORKERS]   # so many failing networks of a half
+python benchmarks/accuracy/repairs.py anyinit [WORKERS]   # AnyInit on those that are known (extra `bench`)
 
 Each result is trained by this file's own loop for 400 steps from two seeds, and repaired if both reach the 70 % that
 make a network healthy. `repair` chooses with trainings of 200 steps. Kept in `repairs.json`; `run.py` shows it.
@@ -29,6 +30,7 @@ from unvanish.diagnosis.repair.change import Change
 
 KEPT = Path(__file__).with_name("repairs.json")
 HALVES = {"tuned": TUNED, "held-out": HELD_OUT}
+WAYS = {"repair": None, "universal": 4, "batch norm + Adam": 2, "AnyInit 0.4": 1, "random remedy": 1}  # parts
 GIVEN, CHOSEN_BY = 90, 200  # batches that a repair is given, and steps of its trainings
 BY_HAND = ("data_order", "labels", "broken_graph", "batch_leak", "non_finite", "no_step", "gradients_accumulate")
 
@@ -70,6 +72,27 @@ def of_change(change: Change, network: Random) -> list[float] | None:
     return [trained(made, seed) for seed in (0, 1)]
 
 
+def of_anyinit(network: Random) -> list[float] | None:
+    """Of AnyInit's initial weights, measured on a batch, with everything else as it is; `None` where it refuses."""
+    import anyinit  # of the extra `bench`
+
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(network.seed)
+        model = network.build()
+        anyinit.initialize(model, "empirical", batches(1)[0][0], seed=network.seed)
+        return model, network.optimizer_of(model)
+
+    try:
+        return [trained(made, seed) for seed in (0, 1)]
+    except anyinit.AnyInitError:
+        return None
+
+
+def rival(seed: int) -> tuple[int, list[float] | None]:
+    torch.set_num_threads(1)
+    return seed, of_anyinit(generated(seed))
+
+
 def mend(seed: int) -> tuple[int, dict[str, Any]]:
     torch.set_num_threads(1)
     network = generated(seed)
@@ -107,7 +130,7 @@ def section() -> list[str]:
     wrong: list[str] = []
     for half, seeds in HALVES.items():
         mine = {int(seed): found for seed, found in kept.items() if int(seed) in seeds}
-        for way, size in (("repair", None), ("universal", 4), ("batch norm + Adam", 2), ("random remedy", 1)):
+        for way, size in WAYS.items():
             good = [min(found.get(way) or [0.0]) >= HEALTHY for found in mine.values()]
             parts = [found["parts"] for found in mine.values() if found["outcome"] == "repaired"]
             mean = f"{sum(parts) / len(parts):.2f} in the mean" if parts and size is None else str(size or "–")
@@ -121,7 +144,20 @@ def section() -> list[str]:
     return [*lines, "", "Not repaired:", "", *wrong, ""]
 
 
+def keep(kept: dict[str, Any]) -> None:
+    KEPT.write_text("{\n" + ",\n".join(f'"{seed}": {json.dumps(found)}' for seed, found in kept.items()) + "\n}\n")
+
+
 def main(words: Sequence[str]) -> None:
+    if words[0] == "anyinit":
+        kept = json.loads(KEPT.read_text())
+        with ProcessPoolExecutor(int(words[1]) if len(words) > 1 else 1, mp_context=get_context("spawn")) as pool:
+            for seed, found in pool.map(rival, map(int, kept)):
+                kept[str(seed)]["AnyInit 0.4"] = found
+                print(seed, generated(seed), found, flush=True)
+        keep(kept)
+        print("\n".join(section()))
+        return
     half, count = HALVES[words[0]], int(words[1])
     workers = int(words[2]) if len(words) > 2 else 1
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
@@ -130,9 +166,7 @@ def main(words: Sequence[str]) -> None:
         for seed, found in pool.map(mend, [seed for seed in failing if str(seed) not in kept]):
             kept[str(seed)] = found
             print(seed, generated(seed), found, flush=True)
-            KEPT.write_text(
-                "{\n" + ",\n".join(f'"{seed}": {json.dumps(found)}' for seed, found in kept.items()) + "\n}\n"
-            )
+            keep(kept)
     print("\n".join(section()))
 
 

@@ -23,7 +23,7 @@ from unvanish.diagnosis.others import with_other_trials
 from unvanish.diagnosis.trial.changes import Change, Scale, standardised_inputs
 from unvanish.diagnosis.trial.context import TrialContext
 from unvanish.diagnosis.trial.isolation import step_by_step
-from unvanish.diagnosis.trial.learning import LEAST
+from unvanish.diagnosis.trial.learning import LEAST, Gap
 from unvanish.diagnosis.trial.localise import cut_and_unused
 from unvanish.diagnosis.trial.symmetry import alike
 from unvanish.diagnosis.trial.trial import ENOUGH, Trial
@@ -91,7 +91,7 @@ def _of_a_learner(context: TrialContext, seen: Examination, own: Trial, steps: i
     """Does it learn far better from inputs of a usual scale? Does it know in `eval()` what it knows in `train()`?"""
     if seen.inputs and unusual(seen.inputs) and not own.had_learned:
         usual = context.attempt(change=_inputs_of(seen.inputs), steps=own.steps, whole=True)
-        far = usual.gap.relative >= 2 * own.gap.relative if context.compares else usual.gap.loss <= own.gap.loss / 2
+        far = _twice_as_well(usual.gap, own.gap, numbers=not context.compares or _are_numbers(seen))
         better = usual.learned and far
         seen, steps = replace(seen, standardised=Standardised(learned=better)), steps + usual.steps
     if seen.targets is not None and seen.targets.share > 0.5:
@@ -104,6 +104,15 @@ def _of_a_learner(context: TrialContext, seen: Examination, own: Trial, steps: i
         )
         seen = replace(seen, evaluated=both)
     return _with_notes(context, seen), steps
+
+
+def _twice_as_well(one: Gap, other: Gap, *, numbers: bool) -> bool:
+    """Twice the gap; where targets are numbers, whose loss can come down to 0, half the loss as well."""
+    return one.relative >= 2 * other.relative or (numbers and one.loss <= other.loss / 2)
+
+
+def _are_numbers(seen: Examination) -> bool:
+    return seen.targets is not None and not seen.targets.integers and not seen.targets.classes
 
 
 def _as_it_is(

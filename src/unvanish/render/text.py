@@ -182,7 +182,7 @@ def changes(finding: Finding, code_of: Callable[[Prescription], str]) -> Iterato
         if several and place > 1:
             yield ""
         numbered = f"{place}. {text}" if several else text
-        for number, line in enumerate(textwrap.wrap(numbered, WIDTH - 4, break_long_words=False)):
+        for number, line in enumerate(textwrap.wrap(numbered, WIDTH - 7, break_long_words=False)):
             yield f"  # {line}" if not number else f"  #    {line}"
         yield from (f"  {line}" for line in code_of(one).splitlines())
 
