@@ -7,20 +7,23 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy
 import torch
 
 import unvanish as uv
+from faults import at_each_call
 from unvanish.data.fashion_mnist import fashion_mnist
-from unvanish.store import upgrade
+from unvanish.store import upgrade as upgrade_module
 from unvanish.store.chunk import Chunk
 from unvanish.store.conditions import going_on, in_words
-from unvanish.store.files import write_whole
-from unvanish.store.tables import wal_is_safe
+from unvanish.store.files import weights_name, write_whole
+from unvanish.store.verify import damages
 from unvanish.study.training import header, training
 
 CPU = torch.device("cpu")
@@ -126,7 +129,6 @@ def test_a_reader_that_does_not_let_go_only_delays_the_writer(small, tmp_path, c
         hog.wait()
         hog.stdout.close()
         assert [summary.digest for summary in store.summaries()] == [small.digest()]
-    if not wal_is_safe(sqlite3.sqlite_version_info):
         assert waited > 4
         assert "is reading" in caplog.text
 
@@ -297,8 +299,10 @@ def test_a_digest_that_leaves_the_store_is_refused(small, tmp_path):
     uv.run(small, store=tmp_path)
     with sqlite3.connect(tmp_path / "unvanish.sqlite") as database:
         database.execute("update run set digest = '../../victim'")
-    with pytest.raises(uv.StoreError, match="altered"):
+    with pytest.raises(uv.DamagedError, match="its row is not what was written"):
         uv.Store.reader(tmp_path).record("../../victim")
+    with pytest.raises(uv.StoreError, match="altered"):  # and were its checksum right
+        weights_name("../../victim")
 
 
 OLD = Path(__file__).parent / "stores" / "version1"
@@ -310,7 +314,7 @@ def old_store(tmp_path):
     return tmp_path / "old"
 
 
-def test_a_store_of_version_1_is_upgraded_in_place(old_store):
+def test_a_store_of_version_1_is_read_as_it_was(old_store):
     """Written by version 0.1: a finished run, an unfinished one with a skip, a failed one."""
     before = {}
     with sqlite3.connect(old_store / "unvanish.sqlite") as database:
@@ -376,7 +380,7 @@ def test_a_newer_store_is_refused_in_a_sentence(small, tmp_path):
     uv.run(small, store=tmp_path)
     with sqlite3.connect(tmp_path / "unvanish.sqlite") as database:
         database.execute("update schema set version = 99")
-    with pytest.raises(uv.StoreError, match="schema version 99, this unvanish has 2"):
+    with pytest.raises(uv.StoreError, match="schema version 99, this unvanish has 3"):
         uv.Store.reader(tmp_path)
 
 
@@ -450,19 +454,65 @@ def test_a_file_that_cannot_be_written_whole_leaves_nothing_behind(tmp_path):
     assert (tmp_path / "other").read_bytes() == b"content"
 
 
-def test_an_upgrade_is_whole_or_not_at_all(old_store, monkeypatch):
-    def tables() -> set[str]:
-        with sqlite3.connect(old_store / "unvanish.sqlite") as database:
-            return {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+@pytest.mark.parametrize("version", ["version1", "version2"])
+def test_an_upgrade_is_whole_or_not_at_all(version, tmp_path, monkeypatch):
+    """It fails at each of its statements in turn; then the store is as it was, and the next writer upgrades it."""
+    file = tmp_path / version / "unvanish.sqlite"
+    shutil.copytree(OLD.parent / version, file.parent)
+    before, upgrade = dump(file), upgrade_module.upgrade
+    for fault in at_each_call(lambda: sqlite3.OperationalError("the power is gone")):
 
-    before = tables()
-    with monkeypatch.context() as patch:
-        patch.setattr(upgrade, "RENAMED", None)  # fails half-way
-        with pytest.raises(AttributeError):
-            uv.Store.reader(old_store)
-    assert tables() == before
-    assert len(uv.Store.reader(old_store).summaries()) == 3
-    assert not tables() & {"flow", "epochs", "runs"}
+        def upgraded(connection, files, fault=fault):
+            sqlalchemy.event.listen(connection, "before_cursor_execute", fault)
+            upgrade(connection, files)
+
+        monkeypatch.setattr("unvanish.store.store.upgrade", upgraded)
+        with suppress(uv.StoreError), uv.Store.writer(file.parent):
+            pass
+        assert not fault.fired or dump(file) == before
+    assert fault.k > 20
+    reader = uv.Store.reader(file.parent)
+    assert len(reader.summaries()) == {"version1": 3, "version2": 4}[version]
+    assert list(damages(reader)) == []
+
+
+def dump(file: Path) -> list[str]:
+    with closing(sqlite3.connect(file)) as database:
+        return list(database.iterdump())
+
+
+@pytest.mark.parametrize("version", ["version1", "version2"])
+def test_whoever_reads_an_old_store_changes_nothing(version, tmp_path):
+    """It is upgraded in memory."""
+    folder = tmp_path / "old"
+    shutil.copytree(OLD.parent / version, folder)
+    before = tree(folder)
+    reader = uv.Store.reader(folder)
+    for summary in reader.summaries():
+        reader.record(summary.digest)
+    assert list(damages(reader)) == []
+    assert reader.events() or version == "version1"
+    assert tree(folder) == before
+
+
+def test_a_store_of_version_2_is_read_as_it_was(tmp_path):
+    reader = uv.Store.reader(OLD.parent / "version2")
+    finished, unfinished, failed, own = reader.summaries()
+    assert [s.outcome.state for s in (finished, unfinished, failed, own)] == [
+        "finished", "unfinished", "failed", "finished",
+    ]  # fmt: skip
+    assert (finished.outcome.epochs, finished.outcome.last_val_acc, own.name) == (2, 0.0657, "of my own")
+    assert failed.outcome.error == "its worker died"
+    assert [(e.kind, e.digest) for e in reader.events()] == [("epoch", unfinished.digest), ("ended", failed.digest)]
+    shutil.copytree(OLD.parent / "version2", tmp_path / "store")
+    record = uv.run(unfinished.recipe, store=tmp_path / "store")
+    assert [row.epoch for row in record.epochs] == [1, 2, 3]
+
+
+def tree(folder: Path) -> dict[str, tuple[float, bytes]]:
+    """Every file with its content and the time of its change, and every folder with its own."""
+    paths = [folder, *folder.rglob("*")]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in paths}
 
 
 def test_a_store_is_read_by_a_process_that_has_not_used_recipes_yet(tmp_path):

@@ -1,10 +1,11 @@
 """Repairs of the failing random networks (`generated.py`), beside what is often tried, at the same budget.
 
 python benchmarks/accuracy/repairs.py tuned|held-out COUNT [WORKERS]   # so many failing networks of a half
-python benchmarks/accuracy/repairs.py anyinit [WORKERS]   # AnyInit on those that are known (extra `bench`)
+python benchmarks/accuracy/repairs.py anyinit|autotrainer [WORKERS]   # one of these on those that are known
 
 Each result is trained by this file's own loop for 400 steps from two seeds, and repaired if both reach the 70 % that
-make a network healthy. `repair` chooses with trainings of 200 steps. Kept in `repairs.json`; `run.py` shows it.
+make a network healthy. `repair` and AutoTrainer's order (`autotrainer.py`) choose with trainings of 200 steps; AnyInit
+is of the extra `bench`. Kept in `repairs.json`; `run.py` shows it.
 """
 
 import copy
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 import unvanish as uv
+from autotrainer import parts_by_autotrainer
 from generated import HEALTHY, HELD_OUT, STEPS, TRAIN, TUNED, Random, batches, generated, images, labels
 from judged import interval
 from unvanish.core.errors import UnvanishError
@@ -30,9 +33,15 @@ from unvanish.diagnosis.repair.change import Change
 
 KEPT = Path(__file__).with_name("repairs.json")
 HALVES = {"tuned": TUNED, "held-out": HELD_OUT}
-WAYS = {"repair": None, "universal": 4, "batch norm + Adam": 2, "AnyInit 0.4": 1, "random remedy": 1}  # parts
+WAYS = {  # and how many parts of the setup they change, where that is always the same
+    "repair": None,
+    "universal": 4,
+    "AutoTrainer's order": None,
+    "batch norm + Adam": 2,
+    "AnyInit 0.4": 1,
+    "random remedy": 1,
+}
 GIVEN, CHOSEN_BY = 90, 200  # batches that a repair is given, and steps of its trainings
-BY_HAND = ("data_order", "labels", "broken_graph", "batch_leak", "non_finite", "no_step", "gradients_accumulate")
 
 Made = Callable[[], tuple[nn.Module, torch.optim.Optimizer]]
 
@@ -72,7 +81,7 @@ def of_change(change: Change, network: Random) -> list[float] | None:
     return [trained(made, seed) for seed in (0, 1)]
 
 
-def of_anyinit(network: Random) -> list[float] | None:
+def of_anyinit(network: Random) -> tuple[list[float] | None, int]:
     """Of AnyInit's initial weights, measured on a batch, with everything else as it is; `None` where it refuses."""
     import anyinit  # of the extra `bench`
 
@@ -83,14 +92,29 @@ def of_anyinit(network: Random) -> list[float] | None:
         return model, network.optimizer_of(model)
 
     try:
-        return [trained(made, seed) for seed in (0, 1)]
+        return [trained(made, seed) for seed in (0, 1)], 1
     except anyinit.AnyInitError:
-        return None
+        return None, 0
 
 
-def rival(seed: int) -> tuple[int, list[float] | None]:
+def of_autotrainer(network: Random) -> tuple[list[float] | None, int]:
+    """Of what AutoTrainer's order changes; the network as it is where that is nothing."""
+
+    def made() -> tuple[nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(network.seed)
+        model = network.build()
+        return model, network.optimizer_of(model)
+
+    parts = parts_by_autotrainer(made, functional.cross_entropy, batches(CHOSEN_BY))
+    return of_change(Change(parts), network), len(parts)
+
+
+RIVALS = {"anyinit": ("AnyInit 0.4", of_anyinit), "autotrainer": ("AutoTrainer's order", of_autotrainer)}
+
+
+def rival(word: str, seed: int) -> tuple[int, list[float] | None, int]:
     torch.set_num_threads(1)
-    return seed, of_anyinit(generated(seed))
+    return seed, *RIVALS[word][1](generated(seed))
 
 
 def mend(seed: int) -> tuple[int, dict[str, Any]]:
@@ -132,7 +156,8 @@ def section() -> list[str]:
         mine = {int(seed): found for seed, found in kept.items() if int(seed) in seeds}
         for way, size in WAYS.items():
             good = [min(found.get(way) or [0.0]) >= HEALTHY for found in mine.values()]
-            parts = [found["parts"] for found in mine.values() if found["outcome"] == "repaired"]
+            known = "parts" if way == "repair" else f"{way}, parts"
+            parts = [found[known] for found in mine.values() if found.get(known)]
             mean = f"{sum(parts) / len(parts):.2f} in the mean" if parts and size is None else str(size or "–")
             lines.append(f"| {half} | {way} | {interval(sum(good), len(good))} | {mean} |")
         wrong += [
@@ -149,13 +174,14 @@ def keep(kept: dict[str, Any]) -> None:
 
 
 def main(words: Sequence[str]) -> None:
-    if words[0] == "anyinit":
+    if words[0] in RIVALS:
         kept = json.loads(KEPT.read_text())
+        way = RIVALS[words[0]][0]
         with ProcessPoolExecutor(int(words[1]) if len(words) > 1 else 1, mp_context=get_context("spawn")) as pool:
-            for seed, found in pool.map(rival, map(int, kept)):
-                kept[str(seed)]["AnyInit 0.4"] = found
-                print(seed, generated(seed), found, flush=True)
-        keep(kept)
+            for seed, found, parts in pool.map(partial(rival, words[0]), map(int, kept)):
+                kept[str(seed)] |= {way: found, f"{way}, parts": parts}
+                print(seed, generated(seed), found, parts, flush=True)
+                keep(kept)
         print("\n".join(section()))
         return
     half, count = HALVES[words[0]], int(words[1])

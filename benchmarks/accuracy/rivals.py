@@ -6,7 +6,7 @@ service, or hooks that would be timed with them. Each sees 50 steps of training,
 # B batch, U units
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,9 +34,19 @@ class Step:
 
 
 def observed(case: Case, seed: int) -> list[Step]:
-    """A training of 50 steps, step by step; it ends early where it cannot go on."""
+    """A case's training of 50 steps."""
     subject = made_ready(case, seed)
-    model, steps = subject.model, []
+    return watched(subject.model, subject.optimizer, case.loss, subject.batches(STEPS))
+
+
+def watched(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss_fn: Callable[[Any, Any], Tensor],
+    batches: Iterable[tuple[Any, Any]],
+) -> list[Step]:
+    """A training, step by step; it ends early where it cannot go on."""
+    steps: list[Step] = []
     weights = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     now = Step(0.0)
 
@@ -50,17 +60,17 @@ def observed(case: Case, seed: int) -> list[Step]:
 
     for module in model.modules():
         module.register_forward_hook(look)
-    for x, y in subject.batches(STEPS):
+    for x, y in batches:
         now = Step(0.0)
-        subject.optimizer.zero_grad()
-        value = case.loss(model(x), y)
+        optimizer.zero_grad()
+        value = loss_fn(model(x), y)
         now.loss = value.item()
         steps.append(now)
         if not value.requires_grad or not math.isfinite(now.loss):
             break
         value.backward()
         before = [weight.detach().clone() for weight in weights]
-        subject.optimizer.step()
+        optimizer.step()
         for weight, old in zip(weights, before, strict=True):
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
             now.mean_gradient.append(gradient.abs().mean().item())

@@ -9,7 +9,15 @@ from typing import Any
 
 _HOMES = {
     "core.curve": ("Epoch", "Outcome"),
-    "core.errors": ("DataError", "NothingToDo", "RecipeError", "StoreError", "UnvanishError"),
+    "core.errors": (
+        "DamagedError",
+        "DataError",
+        "NothingToDo",
+        "OutputError",
+        "RecipeError",
+        "StoreError",
+        "UnvanishError",
+    ),
     "core.finding": ("Finding", "Fix", "Prescription"),
     "core.init": ("Init",),
     "core.optimizer": ("Optimizer",),

@@ -1,12 +1,14 @@
 """The command line: parse, call, print. Heavy imports wait until a command needs them."""
 
+import io
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unvanish.cli.diagnosis import commands as diagnosis_commands
-from unvanish.cli.exit import OK, end_as_ctrl_c_does, exit_codes
+from unvanish.cli.exit import FAILED, OK, end_as_ctrl_c_does, exit_codes
 from unvanish.cli.lessons import commands as lessons_commands
 from unvanish.cli.options import (
     DEFAULT_STORE,
@@ -90,6 +92,8 @@ app.add_typer(lessons_commands)
 def main() -> None:
     """The entry point."""
     end_as_ctrl_c_does()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal's encoding has not is written as its code
+        sys.stdout.reconfigure(errors="backslashreplace")
     command = typer.main.get_command(app)
     _without_types_of_flags(command)
     command(prog_name="unvanish")
@@ -104,14 +108,38 @@ def _without_types_of_flags(command: Any) -> None:
         _without_types_of_flags(one)
 
 
-@of_stores.command(epilog="Example:  unvanish runs --store my-study")
-def runs(store: StoreOption = DEFAULT_STORE) -> None:
+@of_stores.command(
+    epilog="""Examples:
+
+unvanish runs --store my-study
+
+unvanish runs --verify · read everything, and compare it with its checksums"""
+)
+def runs(
+    store: StoreOption = DEFAULT_STORE,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all that is kept, and say what is damaged: exit code 1 if any is.")
+    ] = False,
+) -> None:
     """List what the store holds, also while another unvanish is training."""
     with exit_codes():
         from unvanish.cli.terminal import print_runs
         from unvanish.store.store import Store
 
-        print_runs(Store.reader(store).summaries())
+        kept = Store.reader(store)
+        if not verify:
+            print_runs(kept.summaries())
+            return
+        from unvanish.core.values import counted
+        from unvanish.store.verify import damages
+
+        whole = True
+        for sentence in damages(kept):
+            typer.echo(sentence)
+            whole = False
+        if not whole:
+            raise typer.Exit(FAILED)
+        typer.echo(f"{counted(len(kept.summaries()), 'run')} in {store}, all as they were written")
 
 
 @of_stores.command(epilog="Example:  unvanish show 4a")
@@ -130,7 +158,7 @@ def show(
         if len(found) > 1:
             names = "; ".join(run_name(summary) for summary in found)
             raise StoreError(f"'{run}' stands for {len(found)} runs, name one by its digest: {names}")
-        print_record(kept.record(found[0].digest))
+        print_record(kept.record(found[0].digest, weights=False))
 
 
 @of_stores.command(
@@ -153,7 +181,10 @@ def export(
     with exit_codes():
         from unvanish.study.report.csv import write_csv
 
-        write_csv(_records(store, runs, epochs), to, layers=layers)
+        records, left_out = _records(store, runs, epochs)
+        write_csv(records, to, layers=layers)
+        if left_out:
+            raise typer.Exit(FAILED)
 
 
 @of_stores.command(
@@ -187,9 +218,12 @@ def report(
         path = to or store / "report.html"
         check_kind(path)
         check_figures(figures, format, width)
-        groups = grouped(_records(store, runs, epochs))
+        records, left_out = _records(store, runs, epochs)
+        groups = grouped(records)
         write_report(groups, path, figures_of(groups, figures, format, width))
         typer.echo(path)
+        if left_out:
+            raise typer.Exit(FAILED)
 
 
 @of_stores.command(epilog="Example:  UNVANISH_DATA=~/fashion-mnist unvanish data")
@@ -202,21 +236,26 @@ def data() -> None:
             typer.echo(path)
 
 
-def _records(store: Path, words: list[str] | None, epochs: int | None) -> "list[Record]":
-    from unvanish.core.errors import StoreError
+def _records(store: Path, words: list[str] | None, epochs: int | None) -> "tuple[list[Record], int]":
+    """The runs that can be read, and how many others are left out, each with a sentence."""
+    from unvanish.core.errors import DamagedError, StoreError
     from unvanish.store.store import Store
 
     kept = Store.reader(store)
     found = _chosen(kept.summaries(), words or [])
-    records = [
-        kept.record(s.digest, weights=False)
-        for s in found
-        if s.recipe is not None and epochs in (None, s.recipe.epochs)
-    ]
-    records = [record for record in records if record.epochs]
+    records, left_out = [], 0
+    for summary in found:
+        try:
+            record = kept.record(summary.digest, weights=False)
+        except DamagedError as error:
+            typer.echo(f"unvanish: left out: {error}", err=True)
+            left_out += 1
+            continue
+        if record.recipe is not None and record.epochs and epochs in (None, record.recipe.epochs):
+            records.append(record)
     if not records:
         raise StoreError(f"{store} holds no such run with at least one epoch; `unvanish runs` lists what it holds")
-    return records
+    return records, left_out
 
 
 def _chosen(summaries: "list[Summary]", words: list[str]) -> "list[Summary]":

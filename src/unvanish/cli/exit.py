@@ -27,15 +27,33 @@ def exit_codes(failed: int = FAILED, interrupted: str = KEPT) -> Iterator[None]:
             yield
             sys.stdout.flush()
         except BrokenPipeError:  # a reader that closes the pipe early (`| head`) is not an error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _write_no_more()
             raise typer.Exit(OK) from None
         except UnvanishError as error:
-            typer.echo(f"unvanish: {error}", err=True)
+            _said(str(error))
             raise typer.Exit(USAGE if isinstance(error, RecipeError) else failed) from error
+        except OSError as error:  # of standard output, or of a disk that nothing above has foreseen
+            _write_no_more()
+            _said(f"{error.filename or 'standard output'}: {error.strerror or error}")
+            raise typer.Exit(failed) from error
+        except MemoryError as error:
+            _said(f"there is not enough memory ({error}); ask for less")
+            raise typer.Exit(failed) from error
     except KeyboardInterrupt:
         ended = _received[-1] if _received else None
-        typer.echo(f"unvanish: {SIGNALS[ended] if ended else 'interrupted'}; {interrupted}", err=True)
+        _said(f"{SIGNALS[ended] if ended else 'interrupted'}; {interrupted}")
         raise typer.Exit(128 + ended if ended else INTERRUPTED) from None
+
+
+def _said(sentence: str) -> None:
+    """On standard error, without what a terminal would take for a command."""
+    plain = "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in sentence)
+    typer.echo(f"unvanish: {plain}", err=True)
+
+
+def _write_no_more() -> None:
+    """What is left in standard output's buffer goes nowhere: Python would fail again on it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _received: list[signal.Signals] = []

@@ -19,7 +19,16 @@ def path_named(text: str) -> Path:
     """A path that has a name: Python takes an empty one for the current folder."""
     if not text:
         raise typer.BadParameter("an empty name names no file or folder")
-    return Path(text)
+    path = Path(text)
+    if path.absolute() == Path(path.absolute().anchor):
+        raise typer.BadParameter("the root of the file system is no place for files; name a folder or file in it")
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # whether it can be written or read is another question
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"'{text}': {getattr(error, 'strerror', None) or error}") from error
+    return path
 
 
 StoreOption = Annotated[

@@ -1,7 +1,7 @@
 """`unvanish reproduce`: the published study."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +18,6 @@ from unvanish.cli.options import (
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from unvanish.core.recipe import Recipe
     from unvanish.store.record import Record
     from unvanish.study.executors.pool import WorkerPool
@@ -84,6 +82,9 @@ def reproduce(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
     measure_every: MeasureOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
+    restart_damaged: Annotated[
+        bool, typer.Option("--restart-damaged", help="Train from its beginning what the store has damaged.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
 ) -> None:
     """Train the published methods, and centred critical weights beside them, on FashionMNIST; write the report.
@@ -118,7 +119,13 @@ def reproduce(
         length = PUBLISHED_EPOCHS if published else epochs or DEFAULT_EPOCHS
         recipes = [method(name, epochs=length, seed=seed) for name in names for seed in runs_of]
         targets = [path, *([figures / "accuracy.svg"] if figures else [])]
-        records = _trained(recipes, store, pool, where, targets, measure_every, fresh=fresh, quiet=quiet)
+        options = {
+            "device": where,
+            "fresh": fresh,
+            "restart_damaged": restart_damaged,
+            "measure_every": measure_every,
+        }
+        records = _trained(recipes, store, pool, targets, options, quiet=quiet)
         groups = grouped(records)
         if not quiet:
             print_results(groups)
@@ -132,25 +139,22 @@ def _trained(
     recipes: "list[Recipe]",
     store: Path,
     pool: "WorkerPool",
-    device: "torch.device",
     targets: list[Path],
-    measure_every: int | None,
+    options: dict[str, Any],
     *,
-    fresh: bool,
     quiet: bool,
 ) -> "list[Record]":
     """Train what the store does not have; its records. `targets` are the files that will be written in the end."""
     from unvanish.cli.progress import study_progress
+    from unvanish.core.output import check_writable
     from unvanish.data.sources import locate
     from unvanish.store.store import Store
-    from unvanish.study.report.write import check_writable
     from unvanish.study.scheduler import train_all
 
     locate()  # here, once, before any worker asks for it
     with Store.writer(store) as kept:
         for target in targets:
             check_writable(target)  # now, not after hours of training
-        options = {"device": device, "fresh": fresh, "measure_every": measure_every}
         with study_progress(recipes, quiet=quiet) as progress:
             train_all(recipes, kept, executor=pool, listen=progress.hear, **options)
         return [kept.record(recipe.digest(), weights=False) for recipe in recipes]

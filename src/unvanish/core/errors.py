@@ -27,6 +27,14 @@ class StoreError(UnvanishError):
     """The store cannot be read or written."""
 
 
+class OutputError(UnvanishError):
+    """A file that was named for a result cannot be written."""
+
+
+class DamagedError(StoreError):
+    """What the store kept is not what it reads now."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """`"; did you mean 'ReLU'?"`, or nothing when no choice comes near.
 

@@ -215,9 +215,10 @@ class Diagnosis:
 
     def to_html(self, path: str | Path) -> None:
         """Write a page with the findings, the flow plot and the table; it works offline."""
+        from unvanish.core.output import write_output
         from unvanish.render.html import page
 
-        Path(path).write_text(page(f"{self.title}: diagnosis", self._repr_html_()), encoding="utf-8")
+        write_output(path, page(f"{self.title}: diagnosis", self._repr_html_()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON; NaN becomes `None`."""

@@ -1,6 +1,7 @@
 """Charts of Altair's that read on white and on black."""
 # S steps, L layers
 
+import io
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -63,3 +64,10 @@ def chart_of_series(
         .properties(width=560, height=260)
     )
     return styled(chart)
+
+
+def drawn(chart: Any, kind: str, **options: Any) -> str | bytes:
+    """The content of a file of that kind: svg, png, pdf or json."""
+    file = io.StringIO() if kind in ("svg", "json") else io.BytesIO()
+    chart.save(file, format=kind, **options)
+    return file.getvalue()

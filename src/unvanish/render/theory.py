@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from unvanish.core.errors import NothingToDo, RecipeError, UnvanishError
+from unvanish.core.errors import NothingToDo, RecipeError
+from unvanish.core.output import check_writable, write_output
 from unvanish.render.text import number, text_table, wrapped
 from unvanish.theory import Activation, Layer, MeanField, Signal, centred, critical, critical_line, predicted
 from unvanish.theory.mean_field import DEPTH_OF_TRAINING
 
 SHOWN = 12  # layers; of more, some in between are left out
 STDS = np.linspace(0.0, 1.0, 21)  # σ_b of the phase diagram
+FIGURES = ("svg", "png", "pdf", "json")
 DOTS = 24  # a side, of the diagram's field
 
 
@@ -86,11 +88,15 @@ def _advice(phi: Activation, width: int) -> Iterator[str]:
 
 
 def phase_diagram(phi: Activation, path: Path) -> None:
-    """χ₁ over σ_b and σ_w, and the critical line, as a figure. Raises `UnvanishError` where it cannot be written."""
+    """χ₁ over σ_b and σ_w, and the critical line, as a figure. Raises `OutputError` where it cannot be written."""
     import altair as alt
 
-    from unvanish.render.charts import styled
+    from unvanish.render.charts import drawn, styled
 
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FIGURES:
+        raise RecipeError(f"a figure is {', '.join(f'.{one}' for one in FIGURES)}; not '{path.name}'")
+    check_writable(path)
     line = critical_line(phi, STDS)
     middle = float(np.nanmedian(line)) if np.isfinite(line).any() else 1.5
     widths = np.linspace(0.05, 2 * middle, DOTS)
@@ -112,9 +118,4 @@ def phase_diagram(phi: Activation, path: Path) -> None:
     layered = alt.LayerChart(layer=[dots, over]).properties(
         width=360, height=360, title=f"{phi.name}: ordered below the line, chaotic above"
     )
-    try:
-        styled(layered).save(str(path))
-    except (OSError, ValueError) as error:
-        raise (UnvanishError if isinstance(error, OSError) else RecipeError)(
-            f"{path} cannot be written: {error}"
-        ) from error
+    write_output(path, drawn(styled(layered), kind))

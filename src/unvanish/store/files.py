@@ -1,11 +1,12 @@
 """Files that are either there whole or not at all, and their names, which come from the run and from nothing else."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from unvanish.core.errors import StoreError
+from unvanish.core.errors import DamagedError, StoreError
+from unvanish.core.output import write_whole
+from unvanish.store.checksums import of_bytes
 from unvanish.store.sentences import in_sentences
 
 FOLDERS = ("checkpoints", "weights")
@@ -42,26 +43,6 @@ def refuse_foreign(folder: Path, files: tuple[str, ...], numbers: tuple[str, ...
             raise StoreError(f"{path} is not a store's file, and is left as it is; name another folder with --store")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write, flush to disk, then rename: after a crash the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 class Files:
     """The files of a store by name, in its folder or in memory."""
 
@@ -75,9 +56,25 @@ class Files:
         else:
             write_whole(self._folder / name, content)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, checksum: str | None) -> bytes:
+        """Raises `DamagedError` where the file is not there any more, or is another than was kept."""
         with in_sentences(self._folder):
-            return self._contents[name] if self._folder is None else (self._folder / name).read_bytes()
+            try:
+                content = self._contents[name] if self._folder is None else (self._folder / name).read_bytes()
+            except (KeyError, FileNotFoundError):
+                raise DamagedError(f"its file {name} is missing") from None
+            except IsADirectoryError:
+                raise DamagedError(f"its file {name} is a folder") from None
+        if of_bytes(content) != checksum:
+            raise DamagedError(f"its file {name} is not what was written")
+        return content
+
+    def checksum(self, name: str) -> str | None:
+        """Of a file as it is; `None` where it cannot be read."""
+        try:
+            return of_bytes(self._contents[name] if self._folder is None else (self._folder / name).read_bytes())
+        except (KeyError, OSError):
+            return None
 
     def remove(self, name: str) -> None:
         if self._folder is None:
@@ -85,11 +82,24 @@ class Files:
         else:
             (self._folder / name).unlink(missing_ok=True)
 
-    def perhaps_left_over(self) -> Iterator[tuple[str, str]]:
-        """Checkpoints and half-written files under names of ours, and the start of the digest of their run."""
-        assert self._folder is not None
+    def remove_of(self, digest: str) -> None:
+        """Whatever there is of a run."""
+        for name in list(self._names()):
+            if Path(name).name.startswith(_short(digest)):
+                self.remove(name)
+
+    def _names(self) -> Iterator[str]:
+        """Files under names of ours."""
+        if self._folder is None:
+            yield from self._contents
+            return
         for kind in FOLDERS:
             for path in (self._folder / kind).glob("*"):
-                unnamed = kind == "checkpoints" or path.name.endswith(".part")
-                if unnamed and OURS.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-                    yield f"{kind}/{path.name}", path.name[:16]
+                if OURS.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                    yield f"{kind}/{path.name}"
+
+    def perhaps_left_over(self) -> Iterator[tuple[str, str]]:
+        """Checkpoints and half-written files under names of ours, and the start of the digest of their run."""
+        for name in self._names():
+            if name.startswith("checkpoints") or name.endswith(".part"):
+                yield name, Path(name).name[:16]

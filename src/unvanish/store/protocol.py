@@ -11,6 +11,7 @@ from unvanish.store.events import Event
 from unvanish.store.record import Record
 
 ENDED = ("finished", "diverged")
+DAMAGED = "damaged"  # of a run in a list: it cannot be read
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class RunStore(Protocol):
     """One process writes, any number read. Raises `StoreError`, a sentence, where it cannot."""
 
     def begin(self, recipe: Recipe, header: Header, *, fresh: bool = False) -> Start:
-        """Make sure that the run is there, and say where it stands. `fresh` forgets it."""
+        """Make sure that the run is there, and say where it stands. `fresh` forgets it.
+
+        Raises `DamagedError` where what is kept of it is not what was written.
+        """
         ...
 
     def begin_named(self, name: str, header: Header, *, fresh: bool = False) -> tuple[str, Start]:
@@ -58,6 +62,10 @@ class RunStore(Protocol):
 
     def add(self, digest: str, chunk: Chunk) -> None:
         """Keep a chunk. When this returns, it is on disk: all of it, its checkpoint included."""
+        ...
+
+    def forget_lost_runs(self) -> None:
+        """Go on with the runs that are there, where the list of runs is damaged."""
         ...
 
     def note(self, happened: Sequence[Event]) -> None:

@@ -1,6 +1,7 @@
 """From rows to the types of `core` and back."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,19 @@ from unvanish.store.tables import FIGURES, SUMMARY, curve, series
 # What quantities were called in stores of version 1.
 RENAMED = {"backward_signal": "backward_rms", "weight_gradient": "weight_gradient_norm"}
 
+Rows = Sequence[Any]  # mappings by column
 
-def read_epochs(connection: Connection, digest: str) -> list[Epoch]:
-    rows = connection.execute(select(curve).where(curve.c.digest == digest).order_by(curve.c.stage, curve.c.epoch))
+
+def rows_of(connection: Connection, digest: str) -> tuple[Rows, Rows]:
+    """Of a run: the rows of its curve, and those of what was measured, in their order."""
+    of_curve = select(curve).where(curve.c.digest == digest).order_by(curve.c.stage, curve.c.epoch)
+    of_series = select(series).where(series.c.digest == digest).order_by(series.c.stage, series.c.epoch)
+    return connection.execute(of_curve).mappings().all(), connection.execute(of_series).mappings().all()
+
+
+def epochs_of(rows: Rows) -> list[Epoch]:
     return [
-        Epoch(
-            row.stage, row.epoch, *(math.nan if getattr(row, name) is None else getattr(row, name) for name in FIGURES)
-        )
+        Epoch(row["stage"], row["epoch"], *(math.nan if row[name] is None else row[name] for name in FIGURES))
         for row in rows
     ]
 
@@ -35,16 +42,14 @@ def summary_of(rows: list[Epoch], state: str) -> dict[str, Any]:
     return {name: getattr(outcome, name) for name in SUMMARY}
 
 
-def read_table(connection: Connection, run: Row) -> Table:
-    rows = connection.execute(
-        select(series).where(series.c.digest == run.digest).order_by(series.c.stage, series.c.epoch)
-    ).all()
-    steps = tuple(dict.fromkeys((row.stage, row.epoch) for row in rows))
+def table_of(rows: Rows, run: Row) -> Table:
+    """What was measured."""
+    steps = tuple(dict.fromkeys((row["stage"], row["epoch"]) for row in rows))
     at = {step: index for index, step in enumerate(steps)}
     values: dict[str, np.ndarray] = {}
     for row in rows:
-        name = str(RENAMED.get(row.quantity, row.quantity))
+        name = str(RENAMED.get(row["quantity"], row["quantity"]))
         column = values.setdefault(name, np.full((len(steps), len(run.layers)), np.nan))
-        column[at[row.stage, row.epoch]] = row.values
+        column[at[row["stage"], row["epoch"]]] = row["values"]
     ordered = {q.name: values.pop(q.name) for q in ALL if q.name in values} | values
     return Table(tuple(run.layers), steps, ordered, run.units)

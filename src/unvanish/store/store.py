@@ -1,8 +1,8 @@
 """The store in a folder: a SQLite file, with weights and checkpoints as safetensors beside it; or in memory."""
 
 import hashlib
+import json
 import logging
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,17 +15,23 @@ from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 from unvanish.core.errors import StoreError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import unpack
+from unvanish.store import checksums
 from unvanish.store.chunk import Chunk, rows_of_table
-from unvanish.store.conditions import environment_id, facts_of, going_on
+from unvanish.store.conditions import environment_id, going_on, texts_of_environments
 from unvanish.store.events import Event
 from unvanish.store.files import Files, checkpoint_name, refuse_foreign, weights_name
+from unvanish.store.intact import intact, intact_event, intact_history, naming_the_run
+from unvanish.store.listing import recipe_of, summaries, warn_of_lost_runs
 from unvanish.store.lock import LOCK, OWNER, locked, sign
+from unvanish.store.opening import readable
 from unvanish.store.protocol import ENDED, Header, Start, Summary
-from unvanish.store.reading import outcome_of, read_epochs, read_table, summary_of
+from unvanish.store.reading import epochs_of, outcome_of, rows_of, summary_of, table_of
 from unvanish.store.record import Record
+from unvanish.store.sealing import count, seal_run
 from unvanish.store.sentences import in_sentences
 from unvanish.store.tables import (
     SCHEMA_VERSION,
+    commit,
     curve,
     engine_for,
     events,
@@ -34,7 +40,7 @@ from unvanish.store.tables import (
     schema,
     series,
 )
-from unvanish.store.upgrade import is_version_1, upgrade
+from unvanish.store.upgrade import is_old, upgrade
 
 log = logging.getLogger("unvanish")
 
@@ -45,10 +51,10 @@ class Store:
     """A `RunStore`. Use `writer(folder)`, `reader(folder)` or `in_memory()`."""
 
     def __init__(self, folder: Path | None, engine: Engine) -> None:
-        self._folder, self._engine, self._files = folder, engine, Files(folder)
+        self.folder, self._engine, self._files = folder, engine, Files(folder)
 
     def __repr__(self) -> str:
-        return f"Store({str(self._folder) if self._folder else 'in memory'!r})"
+        return f"Store({str(self.folder) if self.folder else 'in memory'!r})"
 
     # Opening
 
@@ -76,39 +82,37 @@ class Store:
         with in_sentences(folder):
             sign(folder)
         with store._writing() as connection:
-            if is_version_1(connection):
-                upgrade(connection)
+            if is_old(connection):
+                upgrade(connection, store._files)
         with store._writing() as connection:
             metadata.create_all(connection)
             if connection.execute(select(schema)).first() is None:
                 connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+                count(connection)
         store._check_version()
         store._remove_left_over()
+        with store.reading() as connection:
+            warn_of_lost_runs(connection, folder)
         return store
 
     def _remove_left_over(self) -> None:
         """Checkpoints and half-written files of our runs that a killed writer left before it could name them."""
         for name, digest in self._files.perhaps_left_over():
-            with self._reading() as connection:
+            with self.reading() as connection:
                 row = connection.execute(select(runs).where(runs.c.digest.between(digest, f"{digest}g"))).first()
             if row is not None and name != _checkpoint_of(row):
                 self._files.remove(name)
 
     @classmethod
     def reader(cls, folder: str | Path) -> Self:
-        """Reads while another process may be writing; an older store is upgraded first.
+        """Reads while another process may be writing, and changes nothing.
 
         Raises `StoreError` where there is no store.
         """
         file = Path(folder) / FILE
         if not file.exists():
             raise StoreError(f"'{folder}' holds no store yet; `unvanish reproduce --store {folder}` makes one")
-        store = cls(Path(folder), engine_for(file, readonly=True))
-        with store._reading() as connection:
-            old = is_version_1(connection)
-        if old:
-            with cls.writer(folder):
-                pass
+        store = cls(Path(folder), readable(file))
         store._check_version()
         return store
 
@@ -117,14 +121,19 @@ class Store:
     def in_memory(cls) -> Iterator[Self]:
         """A store that nobody else sees."""
         store = cls(None, engine_for(None, readonly=False))
-        metadata.create_all(store._engine)
+        with store._writing() as connection:
+            metadata.create_all(connection)
+            count(connection)
         yield store
         store._engine.dispose()
 
     # Writing
 
     def begin(self, recipe: Recipe, header: Header, *, fresh: bool = False) -> Start:
-        """Make sure that the run is there, and say where it stands. `fresh` forgets it."""
+        """Make sure that the run is there, and say where it stands. `fresh` forgets it.
+
+        Raises `DamagedError` where it cannot go on from what the store kept.
+        """
         return self._begin(recipe.digest(), header, fresh, recipe=recipe.model_dump(mode="json"))
 
     def begin_named(self, name: str, header: Header, *, fresh: bool = False) -> tuple[str, Start]:
@@ -136,21 +145,11 @@ class Store:
         with self._writing() as connection:
             row = _run(connection, digest)
             if row is not None and not fresh:
-                begun_under = facts_of(connection, row.environment)
-                if row.state in ENDED:
-                    if list(row.layers) != list(header.layers):
-                        raise StoreError(
-                            f"{self._folder} keeps a run {row.name!r} of a network of other layers "
-                            f"({', '.join(row.layers)}): give another name, or fresh=True to train it anew"
-                        )
-                    return Start(ended=True, environment=begun_under)
-                if row.checkpoint_epoch is not None:
-                    facts = going_on(begun_under, header.environment)
-                    if facts != begun_under:
-                        changed = {"environment": environment_id(connection, facts)}
-                        connection.execute(update(runs).where(runs.c.digest == digest).values(changed))
-                    return Start(False, facts, self._files.read(_checkpoint_of(row)), epochs=row.epochs)
-            connection.execute(delete(runs).where(runs.c.digest == digest))
+                start = self._standing(connection, row, header)
+                if start is not None:
+                    return start
+            for table in (runs, curve, series):  # of a run whose row is lost the others may be there
+                connection.execute(delete(table).where(table.c.digest == digest))
             connection.execute(
                 insert(runs).values(
                     digest=digest,
@@ -159,20 +158,44 @@ class Store:
                     units={},
                     state="unfinished",
                     begun=time.time(),
+                    history=digest,
                     **what,
                 )
             )
+            seal_run(connection, digest, None)
+            if fresh or row is not None:
+                count(connection)  # of all anew: what was there may have been damaged
         if row is not None:
-            self._files.remove(weights_name(digest))
-            if row.checkpoint_epoch is not None:
-                self._files.remove(_checkpoint_of(row))
+            self._files.remove_of(digest)
         return Start(ended=False, environment=header.environment)
+
+    def _standing(self, connection: Connection, row: Row, header: Header) -> Start | None:
+        """Where a run that is there goes on; `None` if it has come nowhere yet."""
+        with naming_the_run(row.digest, self.folder):
+            begun_under = json.loads(intact(row, texts_of_environments(connection)))
+            intact_history(row, *rows_of(connection, row.digest))
+            if row.state in ENDED:
+                if list(row.layers) != list(header.layers):
+                    raise StoreError(
+                        f"{self.folder} keeps a run {row.name!r} of a network of other layers "
+                        f"({', '.join(row.layers)}): give another name, or fresh=True to train it anew"
+                    )
+                return Start(ended=True, environment=begun_under)
+            if row.checkpoint_epoch is None:
+                return None
+            checkpoint = self._files.read(_checkpoint_of(row), row.checkpoint_sha256)
+        facts = going_on(begun_under, header.environment)
+        if facts != begun_under:
+            changed = {"environment": environment_id(connection, facts)}
+            connection.execute(update(runs).where(runs.c.digest == row.digest).values(changed))
+            seal_run(connection, row.digest, row.checksum)
+        return Start(False, facts, checkpoint, epochs=row.epochs)
 
     def add(self, digest: str, chunk: Chunk) -> None:
         """Keep a chunk. When this returns, it is on disk: all of it, its checkpoint included."""
         changed: dict[str, Any] = {"state": chunk.state, "error": chunk.error}
         kept = None
-        with in_sentences(self._folder):
+        with in_sentences(self.folder):
             if chunk.checkpoint is not None:
                 last = chunk.rows[-1]
                 kept = checkpoint_name(digest, last.stage, last.epoch)
@@ -182,27 +205,40 @@ class Store:
         with self._writing() as connection:
             before = _run(connection, digest)
             assert before is not None, f"run {digest[:12]} was never begun"
-            if chunk.rows:
-                connection.execute(insert(curve), [{"digest": digest, **asdict(row)} for row in chunk.rows])
-                changed |= summary_of(read_epochs(connection, digest), chunk.state)
-            measured = rows_of_table(chunk.measured, before.layers)
+            with naming_the_run(digest, self.folder):
+                intact(before, texts_of_environments(connection))
+            rows = [{"digest": digest, **asdict(row)} for row in chunk.rows]
+            measured = [{"digest": digest, **row} for row in rows_of_table(chunk.measured, before.layers)]
+            if rows:
+                connection.execute(insert(curve), rows)
+                changed |= summary_of(epochs_of(rows_of(connection, digest)[0]), chunk.state)
             if measured:
-                connection.execute(insert(series), [{"digest": digest, **row} for row in measured])
+                connection.execute(insert(series), measured)
                 changed["units"] = dict(chunk.measured.units)
+            changed["history"] = checksums.carried_on(before.history, rows, measured)
             if chunk.state != "failed":  # a failed run keeps its checkpoint, to go on from
                 last = chunk.rows[-1] if chunk.checkpoint is not None else None
                 changed |= {
                     "checkpoint_stage": last and last.stage,
                     "checkpoint_epoch": last and last.epoch,
+                    "checkpoint_sha256": chunk.checkpoint and checksums.of_bytes(chunk.checkpoint),
                     "weights": chunk.weights is not None,
+                    "weights_sha256": chunk.weights and checksums.of_bytes(chunk.weights),
                 }
             connection.execute(update(runs).where(runs.c.digest == digest).values(**changed))
+            seal_run(connection, digest, before.checksum)
         if chunk.state != "failed" and before.checkpoint_epoch is not None and _checkpoint_of(before) != kept:
             self._files.remove(_checkpoint_of(before))
+
+    def forget_lost_runs(self) -> None:
+        """Go on with the runs that are there, where the list of runs is damaged."""
+        with self._writing() as connection:
+            count(connection)
 
     def note(self, happened: Sequence[Event]) -> None:
         """Append to what has happened."""
         rows = [{"at": time.time(), "kind": e.kind, "digest": e.digest, "data": dict(e.data)} for e in happened]
+        rows = [row | {"checksum": checksums.of_event(row)} for row in rows]
         if rows:
             with self._writing() as connection:
                 connection.execute(insert(events), rows)
@@ -210,80 +246,78 @@ class Store:
     # Reading
 
     def summaries(self) -> list[Summary]:
-        """Every run, in the order in which they were begun."""
-        with self._reading() as connection:
-            rows = connection.execute(select(runs).order_by(runs.c.begun)).all()
-        return [Summary(row.digest, _recipe(row), row.name, outcome_of(row), row.begun) for row in rows]
+        """Every run, in the order in which they were begun; of one whose row is damaged, that it is.
+
+        Warns where fewer or other runs are there than were kept.
+        """
+        with self.reading() as connection:
+            return summaries(connection, self.folder)
 
     def record(self, digest: str, *, weights: bool = True) -> Record:
-        """One run in full. Raises `StoreError` where it is not in the store."""
-        with self._reading() as connection:
+        """One run in full. Raises `StoreError` where it is not in the store, `DamagedError` where it is damaged."""
+        with self.reading() as connection:
             row = _run(connection, digest)
             if row is None:
-                raise StoreError(f"run {digest[:12]} is not in {self._folder}")
+                raise StoreError(f"run {digest[:12]} is not in {self.folder}")
+            environments = texts_of_environments(connection)
+            of_curve, of_series = rows_of(connection, digest)
+        with naming_the_run(digest, self.folder):
+            environment = intact(row, environments)
+            intact_history(row, of_curve, of_series)
+            read = self._files.read(weights_name(digest), row.weights_sha256) if weights and row.weights else None
             return Record(
-                recipe=_recipe(row),
+                recipe=recipe_of(row),
                 name=row.name or row.digest,
-                environment=facts_of(connection, row.environment),
-                epochs=tuple(read_epochs(connection, digest)),
-                table=read_table(connection, row),
+                environment=json.loads(environment),
+                epochs=tuple(epochs_of(of_curve)),
+                table=table_of(of_series, row),
                 outcome=outcome_of(row),
-                weights=unpack(self._files.read(weights_name(digest)))[1] if weights and row.weights else None,
+                weights=None if read is None else unpack(read)[1],
             )
 
     def events(self, after: int = 0) -> list[Event]:
         """What has happened since the event of that number: call it again and again to follow a study that runs."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(select(events).where(events.c.id > after).order_by(events.c.id)).all()
+        for row in rows:
+            intact_event(row, self.folder)
         return [Event(row.kind, row.digest, row.data, row.id, row.at) for row in rows]
+
+    def checkpoint(self, digest: str) -> bytes | None:
+        """From which a run goes on, if it has one. Raises `DamagedError` where that cannot be used."""
+        with self.reading() as connection:
+            row = _run(connection, digest)
+        if row is None or row.checkpoint_epoch is None:
+            return None
+        with naming_the_run(digest, self.folder):
+            return self._files.read(_checkpoint_of(row), row.checkpoint_sha256)
 
     # Connections
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        """A transaction of the writer: committed, and on disk, when the block ends.
-
-        Nobody else writes, so "locked" means that a reader holds on to its transaction: wait it out.
-        """
-        with in_sentences(self._folder), self._engine.connect() as connection:
+        """A transaction of the writer: committed, and on disk, when the block ends."""
+        with in_sentences(self.folder), self._engine.connect() as connection:
             yield connection
-            # By the driver: SQLAlchemy gives a transaction up when its commit fails, SQLite does not.
-            driver = connection.connection.driver_connection
-            assert driver is not None
-            told = False
-            while True:
-                try:
-                    driver.commit()
-                    break
-                except sqlite3.OperationalError as error:
-                    if "locked" not in str(error):
-                        raise
-                    if not told:
-                        log.warning("another program is reading %s for long; waiting for it", self._folder)
-                        told = True
-            connection.commit()
+            commit(connection, self.folder)
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with in_sentences(self._folder), self._engine.connect() as connection:
+    def reading(self) -> Iterator[Connection]:
+        with in_sentences(self.folder), self._engine.connect() as connection:
             yield connection
 
     def _check_version(self) -> None:
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = connection.execute(select(schema.c.version)).scalar()
         if found != SCHEMA_VERSION:
             raise StoreError(
-                f"{self._folder} has schema version {found}, this unvanish has {SCHEMA_VERSION}; "
+                f"{self.folder} has schema version {found}, this unvanish has {SCHEMA_VERSION}; "
                 "name another folder with --store"
             )
 
 
 def _run(connection: Connection, digest: str) -> Row | None:
     return connection.execute(select(runs).where(runs.c.digest == digest)).first()
-
-
-def _recipe(row: Row) -> Recipe | None:
-    return None if row.recipe is None else Recipe.model_validate(row.recipe)
 
 
 def _checkpoint_of(row: Row) -> str:

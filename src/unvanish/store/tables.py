@@ -1,15 +1,16 @@
 """The tables, and the one way to connect to them."""
 
-import os
+import json
+import logging
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import (
-    JSON,
     Boolean,
     Column,
+    Connection,
     Engine,
     Float,
     ForeignKey,
@@ -24,7 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.pool import NullPool, StaticPool
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+
+log = logging.getLogger("unvanish")
 
 
 class Float64s(TypeDecorator):
@@ -37,7 +40,25 @@ class Float64s(TypeDecorator):
         return None if value is None else value.astype("<f8").tobytes()
 
     def process_result_value(self, value: bytes | None, dialect: Any) -> np.ndarray | None:
-        return None if value is None else np.frombuffer(value, "<f8").astype(np.float64)
+        if value is None or len(value) % 8:
+            return None  # damaged: what reads it compares checksums
+        return np.frombuffer(value, "<f8").astype(np.float64)
+
+
+class Json(TypeDecorator):
+    """JSON, of which a damaged text is given as it is: one such row must not keep others from being read."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> str | None:
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        try:
+            return None if value is None else json.loads(value)
+        except (ValueError, TypeError):
+            return value
 
 
 metadata = MetaData()
@@ -59,10 +80,10 @@ runs = Table(
     metadata,
     Column("digest", String, primary_key=True),
     Column("name", String),  # of a setup of one's own, which has no recipe
-    Column("recipe", JSON),
+    Column("recipe", Json),
     Column("environment", ForeignKey("environments.id"), nullable=False),
-    Column("layers", JSON, nullable=False),
-    Column("units", JSON, nullable=False),
+    Column("layers", Json, nullable=False),
+    Column("units", Json, nullable=False),
     Column("state", String, nullable=False),
     Column("error", String),
     Column("checkpoint_stage", Integer),  # after which its checkpoint was written, if it has one
@@ -74,6 +95,11 @@ runs = Table(
     Column("last_val_acc", Float),
     Column("best_val_acc", Float),
     Column("seconds_to_70", Float),
+    # see checksums.py; of a file that is there
+    Column("history", String),
+    Column("checkpoint_sha256", String),
+    Column("weights_sha256", String),
+    Column("checksum", String),
 )
 
 
@@ -104,39 +130,62 @@ events = Table(
     Column("at", Float, nullable=False),  # seconds since 1970
     Column("kind", String, nullable=False),
     Column("digest", String, nullable=False),
-    Column("data", JSON, nullable=False),
+    Column("data", Json, nullable=False),
+    Column("checksum", String),
+)
+
+totals = Table(  # over all runs: one row
+    "total",
+    metadata,
+    Column("runs", Integer, nullable=False),
+    Column("checksum", String, nullable=False),
 )
 
 
 def engine_for(file: Path | None, *, readonly: bool) -> Engine:
-    """SQLAlchemy's engine over the store's file, or over memory."""
+    """SQLAlchemy's engine over the store's file, or over memory.
+
+    With a rollback journal: readers of a write-ahead log create files beside it, and SQLite 3.7.0 to 3.51.2 can lose
+    commits in one when two connections write.
+    """
     if file is None:
-        return _with_pragmas(create_engine("sqlite://", poolclass=StaticPool), "PRAGMA foreign_keys=ON")
-    # A reader may have to roll back what a killed writer left half done, so it opens for writing where it can.
-    mode = "rwc" if not readonly else "rw" if os.access(file, os.W_OK) else "ro"
-    uri = f"{file.resolve().as_uri()}?mode={mode}"
+        return _with(create_engine("sqlite://", poolclass=StaticPool), "PRAGMA foreign_keys=ON")
+    uri = f"{file.resolve().as_uri()}?mode={'ro' if readonly else 'rwc'}"
     engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=5), poolclass=NullPool)
     if readonly:
-        return engine
-    journal = "WAL" if wal_is_safe(sqlite3.sqlite_version_info) else "DELETE"
-    return _with_pragmas(engine, "PRAGMA foreign_keys=ON", f"PRAGMA journal_mode={journal}", "PRAGMA synchronous=FULL")
+        return _with(engine)
+    return _with(engine, "PRAGMA foreign_keys=ON", "PRAGMA journal_mode=DELETE", "PRAGMA synchronous=FULL")
 
 
-def wal_is_safe(version: tuple[int, ...]) -> bool:
-    """Whether this SQLite is free of the WAL-reset bug, which can lose commits when two connections write.
-
-    In 3.7.0 to 3.51.2; fixed in 3.51.3 and, on their branches, in 3.50.7 and 3.44.6.
-
-    >>> wal_is_safe((3, 40, 1)), wal_is_safe((3, 44, 6)), wal_is_safe((3, 45, 0)), wal_is_safe((3, 51, 3))
-    (False, True, False, True)
-    """
-    return version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51, 0) or (3, 44, 6) <= version < (3, 45, 0)
+def as_text(stored: bytes) -> str:
+    """What is no UTF-8, since it is damaged, as a text that no undamaged one is equal to."""
+    return stored.decode("utf-8", "surrogateescape")
 
 
-def _with_pragmas(engine: Engine, *pragmas: str) -> Engine:
+def _with(engine: Engine, *pragmas: str) -> Engine:
     @event.listens_for(engine, "connect")
-    def set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.text_factory = as_text
         for pragma in pragmas:
             connection.execute(pragma)
 
     return engine
+
+
+def commit(connection: Connection, folder: Path | None) -> None:
+    """Commit the writer's transaction. Nobody else writes, so "locked" means that a reader holds on: wait it out."""
+    # By the driver: SQLAlchemy gives a transaction up when its commit fails, SQLite does not.
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    told = False
+    while True:
+        try:
+            driver.commit()
+            break
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            if not told:
+                log.warning("another program is reading %s for long; waiting for it", folder)
+                told = True
+    connection.commit()

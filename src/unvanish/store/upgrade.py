@@ -1,22 +1,47 @@
-"""Stores of version 1, upgraded in place: in one transaction, so that a crash leaves the old one or the new one."""
+"""Stores of earlier versions, upgraded in one transaction: a crash leaves the old one or the new one."""
 
 import json
 from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
-from unvanish.store.reading import RENAMED, read_epochs, summary_of
+from unvanish.store.files import Files
+from unvanish.store.reading import RENAMED, epochs_of, rows_of, summary_of
+from unvanish.store.sealing import seal_all
 from unvanish.store.tables import SCHEMA_VERSION, metadata, runs, schema
 
 
-def is_version_1(connection: Connection) -> bool:
-    tables = inspect(connection).get_table_names()
-    return "runs" in tables and connection.execute(text("select version from schema")).scalar() == 1
+def is_old(connection: Connection) -> bool:
+    if "schema" not in inspect(connection).get_table_names():
+        return False
+    version = connection.execute(text("select version from schema")).scalar()
+    return isinstance(version, int) and version < SCHEMA_VERSION
 
 
-def upgrade(connection: Connection) -> None:
-    """From version 1. The caller holds the writer's lock, and commits."""
+def upgrade(connection: Connection, files: Files) -> None:
+    """From version 1 or 2. The caller holds the writer's lock, or a copy; and commits."""
     connection.execute(text("begin immediate"))
+    if connection.execute(text("select version from schema")).scalar() == 1:
+        _from_version_1(connection)
+    else:
+        _from_version_2(connection)
+    seal_all(connection, files)
+    connection.execute(schema.update().values(version=SCHEMA_VERSION))
+
+
+def _from_version_2(connection: Connection) -> None:
+    """It had no checksums."""
+    for table, columns in (
+        ("run", ("history", "checkpoint_sha256", "weights_sha256", "checksum")),
+        ("event", ("checksum",)),
+    ):
+        for column in columns:
+            connection.execute(text(f"alter table {table} add column {column} varchar"))
+    metadata.create_all(connection)
+
+
+def _from_version_1(connection: Connection) -> None:
+    """It had other tables, and no summaries."""
     metadata.create_all(connection)
     old_runs = connection.execute(text("select * from runs")).mappings().all()
     for row in old_runs:
@@ -28,7 +53,7 @@ def upgrade(connection: Connection) -> None:
         )
     )
     for row in old_runs:
-        epochs = read_epochs(connection, row["digest"])
+        epochs = epochs_of(rows_of(connection, row["digest"])[0])
         last = epochs[-1] if epochs and row["checkpoint"] is not None else None
         found = summary_of(epochs, row["state"]) | {
             "checkpoint_stage": last and last.stage,
@@ -45,7 +70,6 @@ def upgrade(connection: Connection) -> None:
         )
     for table in ("flow", "epochs", "runs"):
         connection.execute(text(f"drop table {table}"))
-    connection.execute(schema.update().values(version=SCHEMA_VERSION))
 
 
 def _run(row: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 
 from unvanish.core.curve import Epoch
+from unvanish.core.errors import DamagedError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import pack, unpack
 from unvanish.store.chunk import Chunk
@@ -43,17 +44,21 @@ def train_all(
     executor: Executor,
     device: torch.device,
     fresh: bool = False,
+    restart_damaged: bool = False,
     measure_every: int | None = None,
     together: int | None = None,
     listen: Listener = lambda event: None,
 ) -> None:
     """Bring every recipe to its end in the store. Events come as they happen, in this process and in the store.
 
-    Up to `together` runs of one shape are trained as one ensemble: by default many on a GPU, one on a CPU.
+    Up to `together` runs of one shape are trained as one ensemble: by default many on a GPU, one on a CPU. A run that
+    is damaged in the store is refused, or with `restart_damaged` trained from its beginning.
     Raises `StoreError` where something cannot be kept, and lets `KeyboardInterrupt` through; both leave
     a store from which the same call goes on.
     """
     stream = _Stream(store, listen)
+    if restart_damaged:
+        store.forget_lost_runs()
     most = together or (TOGETHER if device.type == "cuda" else 1)
     waiting: list[_Run] = []
     different = {recipe.digest(): recipe for recipe in recipes}
@@ -63,7 +68,7 @@ def train_all(
     for digest, recipe in different.items():
         shape = shapes[digest]
         about = header(recipe, device, measure_every, ensemble=shape is not None and alike[shape] > 1)
-        start = store.begin(recipe, about)
+        start = _standing(store, recipe, about, restart_damaged or fresh)
         if start.ended and not fresh:
             stream.tell(Event("known", digest))
         else:
@@ -78,6 +83,16 @@ def train_all(
             raise
         finally:
             stream.flush()
+
+
+def _standing(store: RunStore, recipe: Recipe, about: Header, restart_damaged: bool) -> Start:
+    """Where a run stands; with `restart_damaged` at its beginning, where what is kept of it is damaged."""
+    try:
+        return store.begin(recipe, about)
+    except DamagedError:
+        if not restart_damaged:
+            raise
+        return store.begin(recipe, about, fresh=True)
 
 
 @dataclass

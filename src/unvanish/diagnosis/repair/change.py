@@ -1,5 +1,6 @@
 """A change of a training's setup: remedies, or a fix as code; made on copies of model, optimizer and loss."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from unvanish.diagnosis.trial.isolation import copied
 from unvanish.remedies import BetterActivation, BetterOptimizer, NormalizeInside
 
 Part = Remedy | Fix
+REASON = re.compile(r":(?![^(]*\))")
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ def _pasted(fix: Fix, treated: Treated) -> Treated:
 
 
 def _short(part: Part) -> str:
-    """In a few words: of a fix what comes before its reason."""
-    return str(part).split(":", 1)[0].removeprefix("or ") if isinstance(part, Fix) else str(part)
+    """In a few words: of a fix what comes before its reason, which follows a colon that is not in brackets."""
+    return REASON.split(str(part), maxsplit=1)[0].removeprefix("or ") if isinstance(part, Fix) else str(part)
 
 
 def _place(part: Part) -> int:

@@ -231,9 +231,10 @@ class Repair:
 
     def to_html(self, path: str | Path) -> None:
         """Write a page with the change, its proof, what was tried, and the diagnosis; it works offline."""
+        from unvanish.core.output import write_output
         from unvanish.render.html import page
 
-        Path(path).write_text(page(f"{self.diagnosis.title}: repair", self._repr_html_()), encoding="utf-8")
+        write_output(path, page(f"{self.diagnosis.title}: repair", self._repr_html_()))
 
 
 def _finite(value: float) -> float | None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from unvanish.core.curve import CURVE_COLUMNS
-from unvanish.core.errors import StoreError
+from unvanish.core.output import opened_output
 from unvanish.measure.quantities import ALL
 from unvanish.store.record import Record
 from unvanish.study.methods import label
 from unvanish.study.report.results import recipe_of
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # text that begins so is run by spreadsheets; an apostrophe makes it text
 
 
 def write_csv(records: Iterable[Record], to: Path, *, layers: bool = False) -> None:
@@ -25,7 +27,7 @@ def write_csv(records: Iterable[Record], to: Path, *, layers: bool = False) -> N
             if number == 0:
                 writer.writerow(["method", "seed", *columns])
             name, seed = label(recipe_of(record)), recipe_of(record).seed
-            writer.writerows([name, seed, *map(_cell, row)] for row in rows)
+            writer.writerows(map(_cell, (name, seed, *row)) for row in rows)
 
 
 def _curve_rows(record: Record) -> tuple[tuple[str, ...], Iterator[tuple]]:
@@ -46,7 +48,9 @@ def _flow_rows(record: Record) -> tuple[tuple[str, ...], Iterator[tuple]]:
 
 
 def _cell(value: Any) -> Any:
-    return "" if isinstance(value, float) and math.isnan(value) else value
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 @contextmanager
@@ -54,8 +58,5 @@ def _opened(to: Path) -> Iterator[TextIO]:
     if str(to) == "-":
         yield sys.stdout
         return
-    try:
-        with to.open("w", newline="") as file:
-            yield file
-    except OSError as error:
-        raise StoreError(f"{to} cannot be written ({error.strerror})") from error
+    with opened_output(to) as file:
+        yield file

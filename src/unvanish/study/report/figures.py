@@ -6,8 +6,9 @@ from pathlib import Path
 
 import altair as alt
 
-from unvanish.core.errors import RecipeError, StoreError
-from unvanish.render.charts import printed, styled
+from unvanish.core.errors import RecipeError
+from unvanish.core.output import write_output
+from unvanish.render.charts import drawn, printed, styled
 from unvanish.study.report.curves import curves, trainings, whole_study
 from unvanish.study.report.maps import colour_bar, gradient_map, overview
 from unvanish.study.report.profiles import depth_profile, fraction
@@ -47,16 +48,10 @@ def save_figures(
 ) -> None:
     """Each figure in `folder`, in black on white, and the maps of all methods together as `gradient`."""
     stills = {name: chart.properties(width=pixels(width)) for name, chart in figures.items() if "story" not in name}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, still in {**stills, "gradient": overview(groups)}.items():
-            for suffix in formats:
-                options = {"scale_factor": 3} if suffix == "png" else {}
-                printed(still).save(folder / f"{name}.{suffix}", **options)
-    except OSError as error:
-        raise StoreError(
-            f"the figures cannot be written to {folder} ({error.strerror}); name another folder"
-        ) from error
+    for name, still in {**stills, "gradient": overview(groups)}.items():
+        for suffix in formats:
+            options = {"scale_factor": 3} if suffix == "png" else {}
+            write_output(folder / f"{name}.{suffix}", drawn(printed(still), suffix, **options))
 
 
 def pixels(width: str) -> float:

@@ -1,14 +1,11 @@
 """Where a report goes: HTML, or the tables alone as Markdown, by the name of the file."""
 
-import errno
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unvanish.core.errors import RecipeError, StoreError
-from unvanish.store.files import write_whole
+from unvanish.core.errors import RecipeError
+from unvanish.core.output import write_output
 from unvanish.study.report.results import Group
 
 if TYPE_CHECKING:
@@ -27,18 +24,6 @@ def check_kind(path: Path) -> None:
         raise RecipeError(f"a report is a page, .html, or Markdown, .md; not '{path.name}'{hint}")
 
 
-def check_writable(path: Path) -> None:
-    """Raise `StoreError` where no file can be made in the path's folder, which is made if need be."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written ({error.strerror}); name another file") from error
-
-
 def write_report(groups: Sequence[Group], path: Path, figures: "dict[str, AnyFigure] | None" = None) -> None:
     """Write the report of these runs. Every text in the page is escaped, whatever a recipe says."""
     from unvanish.study.report.figures import all_figures  # Altair is not needed before there is something to draw
@@ -46,10 +31,4 @@ def write_report(groups: Sequence[Group], path: Path, figures: "dict[str, AnyFig
     from unvanish.study.report.page import page
 
     content = markdown(groups) if path.suffix == ".md" else page(groups, figures or all_figures(groups))
-    try:
-        if path.exists() and not path.is_file():  # a device or a pipe is written to, and not replaced by a file
-            path.write_bytes(content.encode())
-        else:
-            write_whole(path.resolve(), content.encode())
-    except OSError as error:
-        raise StoreError(f"the report cannot be written to {path} ({error.strerror}); name another file") from error
+    write_output(path, content)

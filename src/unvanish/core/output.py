@@ -1,0 +1,88 @@
+"""Files that users name: looked at before the work that they are for, written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from unvanish.core.errors import OutputError
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise `OutputError` where no file can be made; its folder is made if need be."""
+    with _in_sentences(path) as path:
+        if path.is_dir():
+            raise OutputError(f"{path} cannot be written: it is a folder; name a file in it")
+        if _is_device(path):
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+def write_output(path: str | Path, content: str | bytes) -> None:
+    """Write a file. Raises `OutputError` where that fails; what was there before is there then."""
+    with _in_sentences(path) as path:
+        content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+        if _is_device(path):
+            with path.open("wb") as file:
+                file.write(content)
+        else:
+            write_whole(path.resolve(), content)
+
+
+@contextmanager
+def opened_output(path: str | Path) -> Iterator[TextIO]:
+    """The same for a file that is written piece by piece."""
+    with _in_sentences(path) as path:
+        if _is_device(path):
+            with path.open("w", newline="") as file:
+                yield file
+            return
+        whole = path.resolve()
+        partial = whole.with_name(f".{whole.name[:200]}.part")
+        try:
+            with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+                yield file
+            partial.replace(whole)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write, flush to disk, then rename: after a crash the old file or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _is_device(path: Path) -> bool:
+    """A device or a pipe is written to, and not replaced by a file."""
+    return path.exists() and not path.is_file()
+
+
+@contextmanager
+def _in_sentences(path: str | Path) -> Iterator[Path]:
+    if not str(path):
+        raise OutputError("an empty name names no file")
+    try:
+        yield Path(path)
+    except (OSError, ValueError) as error:
+        if isinstance(error, BrokenPipeError):  # a reader that has read enough
+            raise
+        raise OutputError(f"{path} cannot be written ({getattr(error, 'strerror', None) or error})") from error

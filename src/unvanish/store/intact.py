@@ -1,0 +1,53 @@
+"""Whether what is read is what was written; `DamagedError` where it is not."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection, Row, select
+
+from unvanish.core.errors import DamagedError
+from unvanish.store import checksums
+from unvanish.store.reading import Rows
+from unvanish.store.tables import runs, totals
+
+
+@contextmanager
+def naming_the_run(digest: str, folder: Path | None) -> Iterator[None]:
+    """Say of which run something is damaged, and how to go on."""
+    try:
+        yield
+    except DamagedError as error:
+        raise DamagedError(
+            f"run {digest[:12]} in {folder} is damaged: {error}. Other runs are not affected. To train it anew: "
+            "unvanish reproduce … --restart-damaged, in Python run(…, fresh=True); `unvanish runs --verify` checks all"
+        ) from error
+
+
+def intact(row: Row, environments: Mapping[int, str]) -> str:
+    """The run's environment, as its canonical JSON, if that and the row are what was written."""
+    environment = environments.get(row.environment)
+    if environment is None or not checksums.agree(checksums.of_run, row._mapping, environment, kept=row.checksum):
+        raise DamagedError("its row is not what was written")
+    return environment
+
+
+def intact_history(row: Row, of_curve: Rows, of_series: Rows) -> None:
+    if not checksums.agree(checksums.carried_on, row.digest, of_curve, of_series, kept=row.history):
+        raise DamagedError("its epochs or measurements are not those that were written")
+
+
+def intact_event(row: Row, folder: Path | None) -> None:
+    if not checksums.agree(checksums.of_event, row._mapping, kept=row.checksum):
+        raise DamagedError(f"event {row.id} in {folder} is damaged: it is not what was written")
+
+
+def intact_list(connection: Connection, folder: Path | None) -> None:
+    """Of all runs, by the total over them."""
+    read = connection.execute(select(runs.c.checksum)).scalars().all()
+    kept = connection.execute(select(totals)).first()
+    if kept is None or kept.runs != len(read) or not checksums.agree(checksums.total, read, kept=kept.checksum):
+        written = "an unknown number" if kept is None else kept.runs
+        raise DamagedError(
+            f"the list of runs in {folder} is damaged: {len(read)} can be read, {written} were written, or others"
+        )

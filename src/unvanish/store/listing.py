@@ -1,0 +1,45 @@
+"""The list of runs, which needs no curve: what is damaged in it is told, and the rest is listed."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy import Connection, Row, select
+
+from unvanish.core.curve import Outcome
+from unvanish.core.errors import DamagedError
+from unvanish.core.recipe import Recipe
+from unvanish.store.conditions import texts_of_environments
+from unvanish.store.intact import intact, intact_list
+from unvanish.store.protocol import DAMAGED, Summary
+from unvanish.store.reading import outcome_of
+from unvanish.store.tables import runs
+
+log = logging.getLogger("unvanish")
+
+
+def summaries(connection: Connection, folder: Path | None) -> list[Summary]:
+    warn_of_lost_runs(connection, folder)
+    rows = connection.execute(select(runs).order_by(runs.c.begun)).all()
+    environments = texts_of_environments(connection)
+    return [_summary(row, environments) for row in rows]
+
+
+def warn_of_lost_runs(connection: Connection, folder: Path | None) -> None:
+    try:
+        intact_list(connection, folder)
+    except DamagedError as error:
+        log.warning("%s; `unvanish reproduce … --restart-damaged` goes on with those that are there", error)
+
+
+def recipe_of(row: Row) -> Recipe | None:
+    return None if row.recipe is None else Recipe.model_validate(row.recipe)
+
+
+def _summary(row: Row, environments: Mapping[int, str]) -> Summary:
+    try:
+        intact(row, environments)
+        return Summary(row.digest, recipe_of(row), row.name, outcome_of(row), row.begun)
+    except DamagedError as error:
+        outcome = Outcome(DAMAGED, 0, 0.0, None, None, None, str(error))
+        return Summary(str(row.digest), None, None, outcome, 0.0)

@@ -1,0 +1,55 @@
+"""The checksums written: of a run that has changed, or of everything as it is."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from unvanish.core.errors import DamagedError
+from unvanish.store import checksums
+from unvanish.store.conditions import texts_of_environments
+from unvanish.store.files import Files, checkpoint_name, weights_name
+from unvanish.store.reading import rows_of
+from unvanish.store.tables import events, runs, totals
+
+
+def seal_run(connection: Connection, digest: str, before: str | None) -> None:
+    """Write the run's checksum as it is now, and with it the total over all runs; `before`, it had that one."""
+    row = connection.execute(select(runs).where(runs.c.digest == digest)).one()
+    now = checksums.of_run(row._mapping, texts_of_environments(connection)[row.environment])
+    connection.execute(update(runs).where(runs.c.digest == digest).values(checksum=now))
+    _carry_on_total(connection, int(before is None), [now, *([before] if before else [])])
+
+
+def _carry_on_total(connection: Connection, more: int, changed: Sequence[str]) -> None:
+    """The total over all runs, with the checksums that came or went; without reading the others."""
+    known = connection.execute(select(totals)).first()
+    if known is None:
+        raise DamagedError("the total over all runs is missing: the store's database was altered")
+    sums = checksums.total([known.checksum, *changed])
+    connection.execute(update(totals).values(runs=known.runs + more, checksum=sums))
+
+
+def seal_all(connection: Connection, files: Files) -> None:
+    """Write the checksums of everything as it is."""
+    environments = texts_of_environments(connection)
+    for row in connection.execute(select(runs)).all():
+        sums: dict[str, str | None] = {"history": checksums.carried_on(row.digest, *rows_of(connection, row.digest))}
+        if row.checkpoint_epoch is not None:
+            name = checkpoint_name(row.digest, row.checkpoint_stage, row.checkpoint_epoch)
+            sums["checkpoint_sha256"] = files.checksum(name)
+        if row.weights:
+            sums["weights_sha256"] = files.checksum(weights_name(row.digest))
+        sums["checksum"] = checksums.of_run({**row._mapping, **sums}, environments.get(row.environment))
+        connection.execute(update(runs).where(runs.c.digest == row.digest).values(sums))
+    for row in connection.execute(select(events)).all():
+        connection.execute(
+            update(events).where(events.c.id == row.id).values(checksum=checksums.of_event(row._mapping))
+        )
+    count(connection)
+
+
+def count(connection: Connection) -> None:
+    """Write the total over all runs."""
+    known = connection.execute(select(runs.c.checksum)).scalars().all()
+    connection.execute(delete(totals))
+    connection.execute(insert(totals).values(runs=len(known), checksum=checksums.total(known)))
