@@ -69,7 +69,7 @@ def test_a_failing_network_is_1_and_a_healthy_one_0(file: Path) -> None:
         ("nowhere.py:failing", "there is no file nowhere.py"),
         ("{file}:failin", "did you mean 'failing'?"),
         ("{file}:number", "must give a torch.nn.Module, or a dict with one as 'model'; it gave a int"),
-        ("{file}:broken", "failed: {file}, line 20: ZeroDivisionError"),
+        ("{file}:broken", "failed: ZeroDivisionError: division by zero ({file}, line 20)"),
         ("{file}:hungry", "needs 'width'"),
         ("{file}:healthy", "gave no batches"),
     ],

@@ -1,8 +1,10 @@
 # The public names, for type checkers; `__init__.py` imports each when it is first used.
 from unvanish.core.curve import Epoch as Epoch
 from unvanish.core.curve import Outcome as Outcome
+from unvanish.core.errors import DamagedError as DamagedError
 from unvanish.core.errors import DataError as DataError
 from unvanish.core.errors import NothingToDo as NothingToDo
+from unvanish.core.errors import OutputError as OutputError
 from unvanish.core.errors import RecipeError as RecipeError
 from unvanish.core.errors import StoreError as StoreError
 from unvanish.core.errors import UnvanishError as UnvanishError

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from unvanish.cli.exit import FAILED, USAGE, exit_codes
-from unvanish.cli.options import in_colour, path_named
+from unvanish.cli.options import MOST, SeedOption, in_colour, path_named
 from unvanish.cli.repair import repair_of
 
 commands = typer.Typer()
@@ -43,8 +43,10 @@ def check(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE.html", parser=path_named, help="Also write a page with the flow plot.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimizer steps of a trial, on a copy.")] = 20,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of torch's random numbers.")] = 0,
+    steps: Annotated[
+        int, typer.Option(min=1, max=MOST, metavar="N", help="Optimizer steps of a trial, on a copy.")
+    ] = 20,
+    seed: SeedOption = 0,
     fix: Annotated[bool, typer.Option("--fix", help="Go on with `unvanish repair`.")] = False,
 ) -> None:
     """Diagnose a network before it is trained: what keeps it from learning, and what to change.
@@ -60,22 +62,21 @@ def check(
     with exit_codes(failed=USAGE, interrupted="nothing was written"):
         import torch
 
-        from unvanish.cli.factory import from_factories
+        from unvanish.cli.factory import from_factories, theirs
         from unvanish.cli.formats import FORMATS
-        from unvanish.core.errors import UnvanishError
+        from unvanish.core.output import check_writable
         from unvanish.diagnosis.check import check as diagnosed
         from unvanish.render.text import coloured
 
+        if html is not None:
+            check_writable(html)
         torch.manual_seed(seed)
-        with redirect_stdout(sys.stderr):  # what the user's code prints must not mix with the result
+        with redirect_stdout(sys.stderr), theirs():  # what the user's code prints must not mix with the result
             diagnosis = diagnosed(from_factories(factory, batches), steps=steps, seed=seed)
         said = FORMATS[format](diagnosis, factory.rpartition(":")[0])
         typer.echo(coloured(said, diagnosis.healthy) if format == "text" and in_colour() else said)
         if html is not None:
-            try:
-                diagnosis.to_html(html)
-            except OSError as error:
-                raise UnvanishError(f"{html} cannot be written: {error.strerror}") from error
+            diagnosis.to_html(html)
         if diagnosis.healthy is False:
             raise typer.Exit(FAILED)
 

@@ -3,15 +3,15 @@
 import importlib.util
 import inspect
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.nn import functional
 
-from unvanish.core.errors import RecipeError, did_you_mean
+from unvanish.core.errors import RecipeError, UnvanishError, as_theirs, did_you_mean
 
 
 def from_factories(factory: str, batches: str | None) -> dict[str, Any]:
@@ -50,15 +50,26 @@ def _called(spec: str) -> Any:
     needed = _needed(factory)
     if needed:
         raise RecipeError(f"{spec} needs {_words(needed)}; the factory is called without arguments")
-    try:
+    with theirs(f"{spec} failed: "):
         return factory()
-    except (Exception, SystemExit) as error:
-        raise RecipeError(f"{spec} failed: {_where(error)}{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def theirs(what: str = "") -> Iterator[None]:
+    """Around code of the user's: whatever it raises is told as theirs, with its place in their file."""
+    try:
+        yield
+    except (KeyboardInterrupt, UnvanishError):
+        raise
+    except BaseException as error:
+        raise RecipeError(f"{what}{as_theirs(error)}") from error
 
 
 def _module(path: Path) -> Any:
     if not path.is_file():
         raise RecipeError(f"there is no file {path}")
+    if path.suffix != ".py":
+        raise RecipeError(f"{path} is no Python file: its name does not end in .py")
     name = f"unvanish_checked_{path.stem}"
     known = sys.modules.get(name)
     if known is not None and Path(known.__file__ or "").resolve() == path.resolve():
@@ -72,17 +83,12 @@ def _module(path: Path) -> Any:
     if folder not in sys.path:  # so that it finds its neighbours; last, so that none is taken for a package
         sys.path.append(folder)
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with theirs(f"{path} cannot be run: "):
+            spec.loader.exec_module(module)
+    except RecipeError:
         del sys.modules[name]
-        raise RecipeError(f"{path} cannot be run: {_where(error)}{type(error).__name__}: {error}") from error
+        raise
     return module
-
-
-def _where(error: BaseException) -> str:
-    """The last place of the error's traceback."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{last.filename}, line {last.lineno}: "
 
 
 def _needed(factory: Callable[..., Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """What several commands share."""
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -31,9 +32,22 @@ def path_named(text: str) -> Path:
     return path
 
 
+def finite(text: str | float) -> float:
+    """A number of at least 0, and neither infinity nor NaN, which a range lets through."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no number") from None
+    if not 0 <= value < math.inf:
+        raise typer.BadParameter(f"a finite number of at least 0, not {text}")
+    return value
+
+
 StoreOption = Annotated[
     Path, typer.Option("--store", metavar="DIR", parser=path_named, help="The folder that keeps the runs.")
 ]
+MOST = 10**9  # of what is counted, as in `core.values`, which takes pydantic's time to import
+SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Seed of torch's random numbers.")]
 FiguresOption = Annotated[
     Path | None, typer.Option(metavar="DIR", parser=path_named, help="Also write every figure into this folder.")
 ]

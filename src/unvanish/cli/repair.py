@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from unvanish.cli.exit import FAILED, INTERRUPTED, USAGE, exit_codes
-from unvanish.cli.options import in_colour, path_named
+from unvanish.cli.options import MOST, SeedOption, in_colour, path_named
 
 commands = typer.Typer()
 
@@ -26,7 +26,8 @@ BudgetOption = Annotated[
     typer.Option("--budget", metavar="SECONDS", help="How long it may take; chooses the steps. (default: 60)"),
 ]
 StepsOption = Annotated[
-    int | None, typer.Option(metavar="N", help="Steps of each training, in place of --budget: reproducible.")
+    int | None,
+    typer.Option(min=1, max=MOST, metavar="N", help="Steps of each training, in place of --budget: reproducible."),
 ]
 
 
@@ -53,7 +54,7 @@ def repair(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE.html", parser=path_named, help="Also write a web page about it.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of torch's random numbers.")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Find a change that makes a failing network learn, and prove it against the network as it is.
 
@@ -77,15 +78,15 @@ def repair_of(
     with exit_codes(failed=USAGE, interrupted="nothing was written"):
         import torch
 
-        from unvanish.cli.factory import from_factories
-        from unvanish.core.errors import RecipeError, UnvanishError
+        from unvanish.cli.factory import from_factories, theirs
+        from unvanish.core.output import check_writable
         from unvanish.diagnosis.repair.run import repair as repaired
         from unvanish.render.text import coloured
 
-        if html is not None and not html.absolute().parent.is_dir():  # now, not after a minute
-            raise RecipeError(f"{html} cannot be written: there is no folder {html.absolute().parent}")
+        if html is not None:
+            check_writable(html)  # now, not after a minute
         torch.manual_seed(seed)
-        with redirect_stdout(sys.stderr):  # what the user's code prints must not mix with the result
+        with redirect_stdout(sys.stderr), theirs():  # what the user's code prints must not mix with the result
             given = from_factories(factory, batches)
             with _progress() as said:
                 result = repaired(given, budget_s=budget, steps=steps, seed=seed, progress=said)
@@ -94,10 +95,7 @@ def repair_of(
         else:
             typer.echo(coloured(str(result), result.outcome in ("healthy", "repaired")) if in_colour() else str(result))
         if html is not None:
-            try:
-                result.to_html(html)
-            except OSError as error:
-                raise UnvanishError(f"{html} cannot be written: {error.strerror}") from error
+            result.to_html(html)
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)
         if result.outcome not in ("healthy", "repaired"):

@@ -8,6 +8,7 @@ import typer
 from unvanish.cli.exit import FAILED, exit_codes
 from unvanish.cli.options import (
     DEFAULT_STORE,
+    MOST,
     FiguresOption,
     FormatOption,
     StoreOption,
@@ -35,10 +36,11 @@ MethodsArgument = Annotated[
 ]
 EpochsOption = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help=f"Length; method 6 scales with it. (default: {DEFAULT_EPOCHS})"),
+    typer.Option(min=1, max=MOST, metavar="N", help=f"Length; method 6 scales with it. (default: {DEFAULT_EPOCHS})"),
 ]
 JobsOption = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Worker processes, one thread each. (default: one per core)")
+    int | None,
+    typer.Option(min=1, max=MOST, metavar="N", help="Worker processes, one thread each. (default: one per core)"),
 ]
 ReportOption = Annotated[
     Path | None,
@@ -48,6 +50,7 @@ MeasureOption = Annotated[
     int | None,
     typer.Option(
         min=1,
+        max=MOST,
         metavar="N",
         help="Measure the gradient flow on every N-th step; begun runs keep theirs. By default every step where the "
         "native step is taken, else every 10th.",

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from unvanish.cli.exit import exit_codes
-from unvanish.cli.options import path_named
+from unvanish.cli.options import MOST, finite, path_named
 
 commands = typer.Typer()
 
@@ -22,13 +22,13 @@ unvanish theory --activation tanh --diagram phases.svg"""
 )
 def theory(
     activation: Annotated[str, typer.Option(metavar="NAME", help="As torch.nn calls it, in any case.")] = "tanh",
-    depth: Annotated[int, typer.Option(min=1, metavar="L", help="Hidden layers.")] = 20,
-    width: Annotated[int, typer.Option(min=1, metavar="N", help="Units of a hidden layer.")] = 128,
+    depth: Annotated[int, typer.Option(min=1, max=10**6, metavar="L", help="Hidden layers.")] = 20,
+    width: Annotated[int, typer.Option(min=1, max=MOST, metavar="N", help="Units of a hidden layer.")] = 128,
     weight_std: Annotated[
         float | None,
-        typer.Option(min=0, metavar="STD", help="Of one weight. (default: PyTorch's)"),
+        typer.Option(parser=finite, metavar="STD", help="Of one weight. (default: PyTorch's)"),
     ] = None,
-    bias_std: Annotated[float, typer.Option(min=0, metavar="STD", help="Of one bias.")] = 0.0,
+    bias_std: Annotated[float, typer.Option(parser=finite, metavar="STD", help="Of one bias.")] = 0.0,
     diagram: Annotated[
         Path | None,
         typer.Option(metavar="FILE", parser=path_named, help="Write the phase diagram: .svg, .png, .pdf or .json."),

@@ -1,7 +1,10 @@
 """What can go wrong, in sentences that say what to do."""
 
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class UnvanishError(Exception):
@@ -33,6 +36,22 @@ class OutputError(UnvanishError):
 
 class DamagedError(StoreError):
     """What the store kept is not what it reads now."""
+
+
+def place_of(error: BaseException) -> str:
+    """`m.py, line 36`: the last place that an error went through outside of libraries and of this package; or ``."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    places = sysconfig.get_paths()
+    libraries = (places["stdlib"], places["purelib"], places["platlib"], str(Path(__file__).parents[1]), "<frozen")
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(libraries)]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+
+
+def as_theirs(error: BaseException) -> str:
+    """What a user's code has raised, with its place in it."""
+    place = place_of(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'without a message'}{place and f' ({place})'}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

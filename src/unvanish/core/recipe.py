@@ -18,9 +18,7 @@ from unvanish.core.init import Init
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup, Stage
-from unvanish.core.values import AsRegistered, Registered, counted, hashable, in_a_sentence
-
-Positive = Annotated[int, Field(gt=0)]
+from unvanish.core.values import AsRegistered, Count, Registered, counted, hashable, in_a_sentence
 
 
 @dataclass(frozen=True)
@@ -62,17 +60,17 @@ class Recipe(BaseModel):
     samples    only its first so many training images; `None` is all
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     network: Annotated[Network, AsRegistered]
     init_std: Annotated[float, Field(ge=0)] | None
     optimizer: Optimizer
     remedies: tuple[Annotated[Remedy, AsRegistered], ...] = ()
-    epochs: Positive = 300
-    batch: Positive = 512
+    epochs: Count = 300
+    batch: Count = 512
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     data: Literal["fashion-mnist"] = "fashion-mnist"
-    samples: Positive | None = None
+    samples: Count | None = None
 
     @model_validator(mode="wrap")
     @classmethod

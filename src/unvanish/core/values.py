@@ -10,7 +10,7 @@ from importlib import import_module
 from inspect import isabstract
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, ConfigDict, GetCoreSchemaHandler, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import core_schema
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
     """As JSON gives them back: tuples are lists, and what JSON cannot hold is refused."""
     try:
-        return json.loads(json.dumps(options))
+        return json.loads(json.dumps(options, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise RecipeError(f"options are numbers, texts, lists and such, which {options} are not: {error}") from error
 
@@ -39,7 +39,7 @@ def validated(cls: type[T]) -> type[T]:
     Traceback (most recent call last):
     unvanish.core.errors.RecipeError: WeightIncreasing has no 'sdt'; did you mean 'std'?
     """
-    made: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid"))(cls)
+    made: Any = dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))(cls)
     make = made.__init__
 
     @wraps(make)
@@ -52,17 +52,36 @@ def validated(cls: type[T]) -> type[T]:
     return made
 
 
+MOST = 10**9  # of what is counted: more is a mistake, and would overflow elsewhere
+Count = Annotated[int, Field(gt=0, le=MOST)]
+Width = Annotated[int, Field(gt=0, le=10**6)]  # units of a layer: two such layers have 4 TB of weights between them
+
+
 def at_least_one(name: str, value: Any) -> int:
     """A count. Raises `RecipeError` where it is none."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise RecipeError(f"{name} must be a whole number of at least 1, not {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
+        raise RecipeError(f"{name} must be a whole number from 1 to {MOST}, not {in_brief(value)}")
     return value
 
 
-def whole_number(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise RecipeError(f"{name} must be a whole number, not {value!r}")
+def seed_number(name: str, value: Any) -> int:
+    """What torch and NumPy take for a seed. Raises `RecipeError` where it is none."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise RecipeError(f"{name} must be a whole number from 0 to 2⁶³ − 1, not {in_brief(value)}")
     return value
+
+
+def in_brief(value: Any, most: int = 80) -> str:
+    """Its `repr`, cut where it is long; of what has none, its type.
+
+    >>> in_brief("a" * 100, 9)
+    "'aaaaaaa…"
+    """
+    try:
+        text = repr(value)
+    except Exception:  # of numbers of more digits than Python prints, and of whatever users write
+        return f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def counted(count: int, noun: str) -> str:
@@ -93,7 +112,7 @@ def in_a_sentence(name: str, known: Iterable[str]) -> Iterator[None]:
 def _sentence(name: str, known: list[str], error: Any) -> str:
     first, *rest = error["loc"] or ("value",)
     if error["type"] == "unexpected_positional_argument":
-        return f"{name} takes {', '.join(known)} and nothing more, not {error['input']!r}"
+        return f"{name} takes {', '.join(known)} and nothing more, not {in_brief(error['input'])}"
     where = ".".join(map(str, (known[first] if isinstance(first, int) else first, *rest)))
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         guess = did_you_mean(where, known)
@@ -102,7 +121,7 @@ def _sentence(name: str, known: list[str], error: Any) -> str:
         return f"{name} needs '{where}'"
     message = error["msg"].removeprefix("Value error, ")
     reason = message[:1].lower() + message[1:]
-    return f"{name}'s {where}: {reason}, not {error['input']!r}"
+    return f"{name}'s {where}: {reason}, not {in_brief(error['input'])}"
 
 
 class Registered(ABC):

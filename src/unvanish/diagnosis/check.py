@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from unvanish.core.errors import UnvanishError
+from unvanish.core.errors import RecipeError, UnvanishError, as_theirs
 from unvanish.core.setup import Loss, Setup
-from unvanish.core.values import at_least_one, whole_number
+from unvanish.core.values import at_least_one, seed_number
 from unvanish.diagnosis.applicable import with_applicable
 from unvanish.diagnosis.described import described
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
@@ -71,10 +71,12 @@ def check(
     if loss is not None:
         warnings.warn("check(loss=…) is called loss_fn now", DeprecationWarning, stacklevel=2)
     at_least_one("steps", steps)
-    whole_number("seed", seed)
+    seed_number("seed", seed)
     what = given(model, batches, loss_fn or loss, optimizer)
     inner = unwrapped(what.model)
     title = type(inner).__name__
+    if not any(True for _ in inner.parameters()):
+        raise RecipeError(f"{title} has no parameters, so there is nothing to train")
     with isolated(inner, what.batches), torch.enable_grad(), torch.autograd.set_detect_anomaly(False):
         torch.manual_seed(seed)
         following = iter(what.batches)
@@ -93,9 +95,7 @@ def check(
         except UnvanishError:
             raise
         except Exception as error:  # of the model, the loss or the optimizer: whatever users write
-            raise UnvanishError(
-                f"{title} cannot be run and trained on these batches: {type(error).__name__}: {error}"
-            ) from error
+            raise UnvanishError(f"{title} cannot be run and trained on these batches: {as_theirs(error)}") from error
         found = diagnose(examination, title=title, steps=spent, described=described(copy, context.names))
         copy.zero_grad()
         theory = context.safely("theory", predicted_backward, copy, taken[0].input)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unvanish.core.errors import UnvanishError
+from unvanish.core.errors import UnvanishError, as_theirs
 from unvanish.core.nested import mapped
 from unvanish.core.setup import Loss
 from unvanish.core.values import counted
@@ -135,7 +135,9 @@ def _beyond(targets: Targets, output: Tensor) -> str:
 
 def _cannot_run(model: nn.Module, error: Exception, batch: Batch) -> UnvanishError:
     hint = _hint(model, error, batch)
-    return UnvanishError(f"{type(model).__name__} cannot be run on the first batch: {error}{hint and f'. {hint}'}")
+    return UnvanishError(
+        f"{type(model).__name__} cannot be run on the first batch: {as_theirs(error)}{hint and f'. {hint}'}"
+    )
 
 
 def _hint(model: nn.Module, error: Exception, batch: Batch) -> str:

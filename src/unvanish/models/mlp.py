@@ -9,9 +9,7 @@ from torch import nn
 
 from unvanish.core.activations import activation_name, make_activation
 from unvanish.core.recipe import Built, Network
-from unvanish.core.values import Options, validated
-
-Width = Annotated[int, Field(gt=0)]
+from unvanish.core.values import Options, Width, validated
 
 
 @final

@@ -17,7 +17,7 @@ from pydantic import Field
 from unvanish.core.errors import NothingToDo
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup, Stage
-from unvanish.core.values import validated
+from unvanish.core.values import Count, validated
 
 
 @final
@@ -30,7 +30,7 @@ class GradualUnfreezing(Remedy):
 
     kind: ClassVar[str] = "gradual-unfreezing"
 
-    blocks: Annotated[int, Field(gt=0)] = 1
+    blocks: Count = 1
     share: Annotated[float, Field(gt=0, le=1)] = 0.1
 
     def apply(self, setup: Setup) -> Setup:

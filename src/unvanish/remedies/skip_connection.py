@@ -31,6 +31,9 @@ def _ahead(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
     return pairs
 
 
+SHOWN = 6  # skips by name
+
+
 @final
 @validated
 class SkipConnection(Remedy):
@@ -63,4 +66,7 @@ class SkipConnection(Remedy):
         return replace(setup, model=model, blocks=blocks)
 
     def __str__(self) -> str:
-        return "skips " + ", ".join(f"{a}→{b}" for a, b in self.pairs)
+        named = [f"{a}→{b}" for a, b in self.pairs]
+        if len(named) > SHOWN:
+            named = [*named[: SHOWN - 2], "…", f"{named[-1]} ({len(named)})"]
+        return "skips " + ", ".join(named)

@@ -22,7 +22,7 @@ from pydantic import Field
 from unvanish.core.errors import NothingToDo, RecipeError
 from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup, Stage
-from unvanish.core.values import validated
+from unvanish.core.values import Count, validated
 from unvanish.modules.freeze import stage_network
 
 
@@ -37,7 +37,7 @@ class TrainSomeLayers(Remedy):
 
     kind: ClassVar[str] = "train-some-layers"
 
-    groups: tuple[Annotated[int, Field(gt=0)], ...] = (2, 2, 2, 1)
+    groups: tuple[Count, ...] = (2, 2, 2, 1)
     share: Annotated[float, Field(gt=0, le=1)] = 1 / 3  # 100 of the published 300 epochs
 
     def apply(self, setup: Setup) -> Setup:

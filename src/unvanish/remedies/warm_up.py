@@ -10,13 +10,12 @@ Limitations: it postpones what the full rate does; a network that diverges at th
 later.
 """
 
-from typing import Annotated, Any, ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
-from pydantic import Field
 
 from unvanish.core.remedy import OptimizerRemedy
-from unvanish.core.values import validated
+from unvanish.core.values import Count, validated
 
 
 @final
@@ -26,7 +25,7 @@ class WarmUp(OptimizerRemedy):
 
     kind: ClassVar[str] = "warm-up"
 
-    steps: Annotated[int, Field(gt=0)] = 200
+    steps: Count = 200
 
     def prepare(self, optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:

@@ -14,7 +14,7 @@ from unvanish.core.curve import Epoch
 from unvanish.core.errors import RecipeError
 from unvanish.core.recipe import Recipe
 from unvanish.core.setup import Setup
-from unvanish.core.values import at_least_one, whole_number
+from unvanish.core.values import at_least_one, seed_number
 from unvanish.data.fashion_mnist import fashion_mnist
 from unvanish.store.chunk import Chunk
 from unvanish.store.protocol import Header
@@ -70,7 +70,7 @@ def run(
         warnings.warn("run(recipe, 5) is run(recipe, epochs=5) now", DeprecationWarning, stacklevel=2)
         batches, epochs = None, batches
     _check_counts(epochs=epochs, steps=steps, measure_every=measure_every)
-    whole_number("seed", seed)
+    seed_number("seed", seed)
     if isinstance(what, Setup):
         if batches is None or isinstance(batches, int):
             raise RecipeError("run() of a setup needs batches: an iterable of (input, target)")

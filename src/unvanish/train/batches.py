@@ -13,6 +13,7 @@ from unvanish.core.nested import call, mapped
 from unvanish.measure.graph.layers import tensors_in
 
 T = TypeVar("T")
+EMPTY = 100  # batches without a sample, one after the other: no more will come
 LABELS = ("labels", "label", "targets", "target", "y")  # names of a target among the inputs of a model with a loss
 
 
@@ -65,6 +66,18 @@ def batch_of(item: Any, device: torch.device | None) -> Batch:
     return Batch(*(mapped(lambda tensor: tensor.to(device), part) for part in item))
 
 
+def with_samples(batches: Iterable[Any], device: torch.device | None) -> Iterator[Batch]:
+    """Those that hold any sample. Raises `UnvanishError` where one after the other is empty."""
+    empty = 0
+    for item in batches:
+        batch = batch_of(item, device)
+        empty = 0 if batch.size else empty + 1
+        if empty == EMPTY:
+            raise UnvanishError(f"{EMPTY} batches in a row hold no samples")
+        if batch.size:
+            yield batch
+
+
 def take(batches: Iterable[Any], train: int, held: int, device: torch.device | None) -> list[Batch]:
     """The first batches, on `device`: so many to train on, and then as many as have `held` samples, one at least.
 
@@ -72,8 +85,8 @@ def take(batches: Iterable[Any], train: int, held: int, device: torch.device | N
     """
     found: list[Batch] = []
     samples = 0
-    for item in batches:
-        found.append(batch_of(item, device))
+    for batch in with_samples(batches, device):
+        found.append(batch)
         samples += found[-1].size if len(found) > train else 0
         if samples >= held:
             break

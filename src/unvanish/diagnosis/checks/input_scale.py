@@ -12,6 +12,7 @@ References: LeCun et al. 1998, "Efficient BackProp", section 4.3; Wang, Teng & P
 Mitigating Gradient Flow Pathologies in Physics-Informed Neural Networks", section 2.
 """
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -73,6 +74,8 @@ def _for(inputs: Inputs) -> InputStandardisation:
 
 def unusual(inputs: Inputs) -> bool:
     """Far from the order of 1, or an offset that dwarfs what differs."""
+    if not math.isfinite(inputs.rms):  # another fault, that UV006 tells
+        return False
     return not LEAST < inputs.rms < MOST or abs(inputs.mean) > MOST * inputs.std
 
 

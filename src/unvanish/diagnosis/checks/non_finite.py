@@ -13,6 +13,11 @@ from typing import final
 from unvanish.core.finding import Finding, Fix
 from unvanish.diagnosis.examination import Check, Examination
 
+IN_THE_DATA = (
+    "take the samples with a NaN or an infinity out of the data, or fill in what is missing",
+    "look where they come from: a division by a standard deviation of 0, a missing value in a table",
+)
+
 
 @final
 @dataclass(frozen=True)
@@ -39,5 +44,8 @@ class NonFinite(Check):
         which = f", in batch {origin.batch} (the first is 0)" if origin.batch else ""
         has = "produces a gradient with a NaN or an infinity" if origin.backward else "has a NaN or an infinity"
         return self.finding(
-            f"{where} {has}, {origin.when}{which}", layers=(origin.place,), certainty=0.6 if origin.overflow else 0.97
+            f"{where} {has}, {origin.when}{which}",
+            layers=(origin.place,),
+            certainty=0.6 if origin.overflow else 0.97,
+            prescriptions=IN_THE_DATA if origin.place in ("the input", "the target") else self.prescriptions,
         )

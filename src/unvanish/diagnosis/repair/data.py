@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unvanish.core.errors import UnvanishError
 from unvanish.core.nested import mapped
-from unvanish.train.batches import Batch, batch_of
+from unvanish.train.batches import Batch, with_samples
 
 MOST_BATCHES, MOST_BYTES = 500, 2**30  # read into memory; of more, the first
 LEAST = 64  # samples in each of the parts that are held out
@@ -52,9 +52,9 @@ def read(batches: Iterable[Any], device: torch.device | None) -> tuple[list[Batc
     """The batches, in memory, and whether these are all."""
     found: list[Batch] = []
     size = 0
-    source = iter(batches)
-    for item in islice(source, MOST_BATCHES):
-        found.append(batch_of(item, device))
+    source = with_samples(batches, device)
+    for batch in islice(source, MOST_BATCHES):
+        found.append(batch)
         size += sum(one.numel() * one.element_size() for one in _tensors(found[-1]))
         if size > MOST_BYTES:
             return found, False

@@ -22,7 +22,7 @@ from torch import nn
 
 from unvanish.core.errors import RecipeError, UnvanishError
 from unvanish.core.setup import Loss, Setup
-from unvanish.core.values import at_least_one, counted, whole_number
+from unvanish.core.values import at_least_one, counted, seed_number
 from unvanish.diagnosis.check import check
 from unvanish.diagnosis.diagnosis import Diagnosis
 from unvanish.diagnosis.evidence.simple import simple_models
@@ -74,7 +74,7 @@ def repair(
         raise RecipeError("give budget_s or steps, not both: the seconds choose the steps")
     if budget_s is not None and not budget_s > 0:
         raise RecipeError(f"budget_s is a number of seconds above 0, not {budget_s!r}")
-    whole_number("seed", seed)
+    seed_number("seed", seed)
     what = given(model, batches, loss_fn, optimizer)
     if what.optimizer is None:
         raise RecipeError("a repair trains, so it needs the optimizer: an instance, or a function of the parameters")
