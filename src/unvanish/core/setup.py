@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unvanish.core.arguments import in_brief
 from unvanish.core.blocks import Block, find_blocks
 from unvanish.core.errors import RecipeError, UnvanishError
 from unvanish.core.init import Init
@@ -118,6 +119,10 @@ class Setup:
 
         example   a batch of inputs. Where no blocks are found, the setup has none
         """
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise RecipeError(
+                f"Setup.like takes the optimizer that there is, one of torch.optim; not {in_brief(optimizer)}"
+            )
         factory = SameOptimizer.of(optimizer)
         try:
             return cls.of(model, example, optimizer=factory, loss_fn=loss_fn)

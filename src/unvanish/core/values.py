@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, GetCoreSchemaHandler, Ty
 from pydantic.dataclasses import dataclass
 from pydantic_core import core_schema
 
+from unvanish.core.arguments import MOST, in_brief
 from unvanish.core.errors import RecipeError, did_you_mean
 
 T = TypeVar("T")
@@ -52,36 +53,8 @@ def validated(cls: type[T]) -> type[T]:
     return made
 
 
-MOST = 10**9  # of what is counted: more is a mistake, and would overflow elsewhere
 Count = Annotated[int, Field(gt=0, le=MOST)]
 Width = Annotated[int, Field(gt=0, le=10**6)]  # units of a layer: two such layers have 4 TB of weights between them
-
-
-def at_least_one(name: str, value: Any) -> int:
-    """A count. Raises `RecipeError` where it is none."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
-        raise RecipeError(f"{name} must be a whole number from 1 to {MOST}, not {in_brief(value)}")
-    return value
-
-
-def seed_number(name: str, value: Any) -> int:
-    """What torch and NumPy take for a seed. Raises `RecipeError` where it is none."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise RecipeError(f"{name} must be a whole number from 0 to 2⁶³ − 1, not {in_brief(value)}")
-    return value
-
-
-def in_brief(value: Any, most: int = 80) -> str:
-    """Its `repr`, cut where it is long; of what has none, its type.
-
-    >>> in_brief("a" * 100, 9)
-    "'aaaaaaa…"
-    """
-    try:
-        text = repr(value)
-    except Exception:  # of numbers of more digits than Python prints, and of whatever users write
-        return f"a {type(value).__name__}"
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def counted(count: int, noun: str) -> str:

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from unvanish.core.errors import RecipeError, UnvanishError, as_theirs
+from unvanish.core.arguments import at_least_one, seed_number
+from unvanish.core.errors import RecipeError
 from unvanish.core.setup import Loss, Setup
-from unvanish.core.values import at_least_one, seed_number
 from unvanish.diagnosis.applicable import with_applicable
 from unvanish.diagnosis.described import described
 from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examine import examine
-from unvanish.diagnosis.given import Optimizers, given
+from unvanish.diagnosis.given import Optimizers, given, told_as_theirs
 from unvanish.diagnosis.predicted import predicted_backward
 from unvanish.diagnosis.trial.context import TRAINED, TrialContext
 from unvanish.diagnosis.trial.isolation import copied, isolated, unwrapped
@@ -72,7 +72,7 @@ def check(
         warnings.warn("check(loss=…) is called loss_fn now", DeprecationWarning, stacklevel=2)
     at_least_one("steps", steps)
     seed_number("seed", seed)
-    what = given(model, batches, loss_fn or loss, optimizer)
+    what = given(model, batches, loss if loss_fn is None else loss_fn, optimizer)
     inner = unwrapped(what.model)
     title = type(inner).__name__
     if not any(True for _ in inner.parameters()):
@@ -88,14 +88,9 @@ def check(
             copy, own, taken, its_loss or what.loss_fn, steps,
             blocks=what.blocks, following=following, loader=what.batches,
         )  # fmt: skip
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="Using a target size")  # UV013 tells it
-                examination, spent = examine(context)
-        except UnvanishError:
-            raise
-        except Exception as error:  # of the model, the loss or the optimizer: whatever users write
-            raise UnvanishError(f"{title} cannot be run and trained on these batches: {as_theirs(error)}") from error
+        with told_as_theirs(inner), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Using a target size")  # UV013 tells it
+            examination, spent = examine(context)
         found = diagnose(examination, title=title, steps=spent, described=described(copy, context.names))
         copy.zero_grad()
         theory = context.safely("theory", predicted_backward, copy, taken[0].input)

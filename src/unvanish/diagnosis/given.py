@@ -1,15 +1,17 @@
 """What people hand to `check`: a model or a factory, optimizers of several kinds, a loss or none."""
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from unvanish.core.arguments import batches_of_pairs, in_brief
 from unvanish.core.blocks import Block
-from unvanish.core.errors import RecipeError
+from unvanish.core.errors import RecipeError, UnvanishError, as_theirs
 from unvanish.core.setup import Loss, Setup
 from unvanish.diagnosis.trial.isolation import unwrapped
 
@@ -41,8 +43,8 @@ def given(model: Any, batches: Any, loss_fn: Any, optimizer: Any) -> Given:
     if isinstance(model, Setup):
         built, own = model.build()
         blocks = (*model.blocks, (model.output,))
-        chosen = one_optimizer(optimizer or own, built)
-        return Given(built, _batches(batches), loss_fn or model.loss_fn, chosen, blocks)
+        chosen = one_optimizer(own if optimizer is None else optimizer, built)
+        return Given(built, _batches(batches), model.loss_fn if loss_fn is None else loss_fn, chosen, blocks)
     name = getattr(model, "__name__", type(model).__name__)
     found = _made(model, name) if callable(model) and not isinstance(model, nn.Module) else model
     parts: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {"model": found}
@@ -58,11 +60,12 @@ def given(model: Any, batches: Any, loss_fn: Any, optimizer: Any) -> Given:
             else f"a model is a torch.nn.Module, not {kind}"
         )
     batches = _batches(parts.get("batches") if batches is None else batches)
-    loss: Any = loss_fn or parts.get("loss_fn") or parts.get("loss") or loss_of_output
+    given_losses = (loss_fn, parts.get("loss_fn"), parts.get("loss"), loss_of_output)
+    loss: Any = next(one for one in given_losses if one is not None)
     if isinstance(loss, type):
         raise RecipeError(f"the loss is the class {loss.__name__}; give an instance of it: {loss.__name__}()")
     if not callable(loss):
-        raise RecipeError(f"the loss is a function of (output, target), not {loss!r}")
+        raise RecipeError(f"the loss is a function of (output, target), not {in_brief(loss)}")
     optimizer = parts.get("optimizer") if optimizer is None else optimizer
     return Given(parts["model"], batches, cast(Loss, loss), one_optimizer(optimizer, parts["model"]))
 
@@ -84,10 +87,21 @@ def _parameters_of(function: Callable[..., Any]) -> Iterable[inspect.Parameter]:
 
 
 def _batches(batches: Any) -> Iterable[Any]:
-    if batches is None or not hasattr(batches, "__iter__"):
-        found = "there are no batches" if batches is None else f"a {type(batches).__name__} is no iterable"
-        raise RecipeError(f"{found}: give an iterable of (input, target), such as a DataLoader")
-    return batches
+    if batches is None:
+        raise RecipeError("there are no batches: give an iterable of (input, target), such as a DataLoader")
+    return batches_of_pairs("batches", batches)
+
+
+@contextmanager
+def told_as_theirs(model: nn.Module) -> Iterator[None]:
+    """What a user's model, loss or optimizer raises while it is trained, as an `UnvanishError` with its place."""
+    try:
+        yield
+    except UnvanishError:
+        raise
+    except Exception as error:
+        name = type(model).__name__
+        raise UnvanishError(f"{name} cannot be run and trained on these batches: {as_theirs(error)}") from error
 
 
 def loss_of_output(output: Any, _target: Any) -> torch.Tensor:
@@ -105,8 +119,10 @@ def one_optimizer(optimizer: Any, model: nn.Module) -> torch.optim.Optimizer | N
     inner = unwrapped(model)
     if optimizer is None:
         return None
-    if callable(optimizer) and not isinstance(optimizer, torch.optim.Optimizer):
-        optimizer = optimizer([p for p in inner.parameters() if p.requires_grad])
+    other_class = isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer)
+    if callable(optimizer) and not isinstance(optimizer, torch.optim.Optimizer | nn.Module) and not other_class:
+        factory = cast(Callable[..., Any], optimizer)
+        optimizer = factory([p for p in inner.parameters() if p.requires_grad])
     if isinstance(optimizer, list | tuple):
         if not optimizer or not all(isinstance(one, torch.optim.Optimizer) for one in optimizer):
             raise RecipeError("several optimizers are a list of torch.optim.Optimizer, at least one")

@@ -20,15 +20,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unvanish.core.arguments import at_least_one, seed_number
 from unvanish.core.errors import NothingToDo, RecipeError
 from unvanish.core.setup import Loss
-from unvanish.diagnosis.given import Optimizers, given
+from unvanish.diagnosis.given import Optimizers, given, told_as_theirs
 from unvanish.diagnosis.repair.data import read
 from unvanish.remedies import LearningRate
 from unvanish.train.step import plain_steps
 
 LOWEST, HIGHEST = 1e-4, 1e4  # times the optimizer's rate
 STEPS = 100
+MOST_STEPS = 100_000
 SMOOTH = 0.9  # of the running mean of the loss
 TOO_LARGE = 4.0  # times the least smoothed loss: the end
 BELOW_MINIMUM = 0.1  # of the rate at the minimum
@@ -101,8 +103,9 @@ def learning_rate_range_test(
     >>> found.factor > 10
     True
     """
-    if steps < 2:
-        raise RecipeError(f"a range test takes at least 2 steps, not {steps}")
+    if at_least_one("steps", steps, MOST_STEPS) < 2:
+        raise RecipeError("a range test takes at least 2 steps, not 1")
+    seed_number("seed", seed)
     parts = given(model, batches, loss_fn, optimizer)
     if parts.optimizer is None:
         raise RecipeError("a range test needs the optimizer whose rate it varies")
@@ -134,7 +137,7 @@ def learning_rate_range_test(
 
     own.train()
     set_rate(0)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with told_as_theirs(parts.model), torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         way = plain_steps(own, own, parts.loss_fn, its, lambda _step: False)
         way.run(islice(cycle(held), steps), on_step=note)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from unvanish.core.arguments import in_brief
 from unvanish.core.errors import UnvanishError
 from unvanish.core.table import Table, joined
 from unvanish.core.values import counted
@@ -58,7 +59,7 @@ class Watch:
         write: Writer | Sequence[Writer] = (),
     ) -> None:
         if not isinstance(model, nn.Module):
-            raise UnvanishError(f"watch() takes the torch.nn.Module that the loop calls, not {model!r}")
+            raise UnvanishError(f"watch() takes the torch.nn.Module that the loop calls, not {in_brief(model)}")
         self.model, self.optimizer = model, optimizer
         if optimizer is not None and hasattr(optimizer, "param_groups"):
             refuse_another_s(optimizer, unwrapped(model))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from unvanish.core.values import at_least_one
+from unvanish.core.arguments import at_least_one
 
 Schedule = Callable[[int], bool]
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
+from unvanish.core.arguments import a_path
 from unvanish.core.errors import StoreError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import unpack
@@ -65,7 +66,7 @@ class Store:
 
         Raises `StoreError` where another process is writing to it, or where nothing can be written.
         """
-        folder = Path(folder)
+        folder = a_path("the store's folder", folder)
         with in_sentences(folder):
             folder.mkdir(parents=True, exist_ok=True)
             refuse_foreign(folder, (FILE,), (LOCK, OWNER))
@@ -109,10 +110,10 @@ class Store:
 
         Raises `StoreError` where there is no store.
         """
-        file = Path(folder) / FILE
+        file = a_path("the store's folder", folder) / FILE
         if not file.exists():
             raise StoreError(f"'{folder}' holds no store yet; `unvanish reproduce --store {folder}` makes one")
-        store = cls(Path(folder), readable(file))
+        store = cls(file.parent, readable(file))
         store._check_version()
         return store
 

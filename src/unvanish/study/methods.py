@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from unvanish.core.arguments import in_brief
 from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.recipe import Recipe
@@ -54,14 +55,16 @@ def baseline(
     >>> str(baseline().network)
     '7 x 128 sigmoid'
     """
-    network = MLP(hidden=hidden, activation=activation, options=activation_options or {})
+    network = MLP(
+        hidden=hidden, activation=activation, options={} if activation_options is None else activation_options
+    )
     return Recipe(network=network, init_std=init_std, optimizer=optimizer, **others)
 
 
 def method(name: str, **others: Any) -> Recipe:
     """The recipe of a method by its id (`METHODS`); all are published but `centred-critical`."""
     if not isinstance(name, str):
-        raise RecipeError(f"a method is named by a text such as '5', not {name!r}")
+        raise RecipeError(f"a method is named by a text such as '5', not {in_brief(name)}")
     if name not in METHODS:
         guess = did_you_mean(name, METHODS) or f"; there are {', '.join(METHODS)}"
         raise RecipeError(f"no method is called '{name}'{guess}")

@@ -10,11 +10,11 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from unvanish.core.arguments import a_flag, a_function, a_text, at_least_one, batches_of_pairs, in_brief, seed_number
 from unvanish.core.curve import Epoch
 from unvanish.core.errors import RecipeError
 from unvanish.core.recipe import Recipe
 from unvanish.core.setup import Setup
-from unvanish.core.values import at_least_one, seed_number
 from unvanish.data.fashion_mnist import fashion_mnist
 from unvanish.store.chunk import Chunk
 from unvanish.store.protocol import Header
@@ -71,6 +71,14 @@ def run(
         batches, epochs = None, batches
     _check_counts(epochs=epochs, steps=steps, measure_every=measure_every)
     seed_number("seed", seed)
+    a_flag("fresh", fresh)
+    for key, function in (("on_step", on_step), ("on_epoch", on_epoch)):
+        if function is not None:
+            a_function(key, function)
+    if progress is not None:
+        a_flag("progress", progress)
+    if name is not None:
+        a_text("name", name)
     if isinstance(what, Setup):
         if batches is None or isinstance(batches, int):
             raise RecipeError("run() of a setup needs batches: an iterable of (input, target)")
@@ -79,8 +87,8 @@ def run(
         if steps is not None and len(what.stages) > 1:
             raise RecipeError("a training in stages shares out its epochs: give epochs, and no steps")
         held_out = () if held_out is None else held_out
-        if not isinstance(held_out, Iterable):
-            raise RecipeError(f"held_out are batches as well, an iterable of (input, target); not {held_out!r}")
+        batches_of_pairs("batches", batches)
+        batches_of_pairs("held_out", held_out)
         given = GivenData(batches, list(held_out) if isinstance(held_out, Iterator) else held_out, steps=steps)
         return _run_setup(
             what,
@@ -97,7 +105,9 @@ def run(
             progress,
         )
     if not isinstance(what, Recipe):
-        raise RecipeError(f"run() takes a recipe, as uv.baseline() or uv.method('5') gives, or a Setup; not {what!r}")
+        raise RecipeError(
+            f"run() takes a recipe, as uv.baseline() or uv.method('5') gives, or a Setup; not {in_brief(what)}"
+        )
     if batches is not None or steps is not None or on_step is not None or name is not None:
         raise RecipeError(
             "a recipe says its data, length and name itself: batches, steps, on_step and name go with a Setup"

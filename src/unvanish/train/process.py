@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from unvanish.core.arguments import in_brief
 from unvanish.core.errors import RecipeError
 
 
@@ -39,8 +40,8 @@ def device_named(name: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:
-        raise RecipeError(f"device '{name}' is not one of torch's; there are cpu, cuda, cuda:1, …") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise RecipeError(f"device {in_brief(name)} is not one of torch's; there are cpu, cuda, cuda:1, …") from error
     if device.type not in ("cpu", "cuda"):
         raise RecipeError(f"device '{name}' is not supported: training runs on cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from unvanish.core.arguments import a_function, at_least_one, positive_number, seed_number
 from unvanish.core.errors import RecipeError, UnvanishError
 from unvanish.core.setup import Loss, Setup
-from unvanish.core.values import at_least_one, counted, seed_number
+from unvanish.core.values import counted
 from unvanish.diagnosis.check import check
 from unvanish.diagnosis.diagnosis import Diagnosis
 from unvanish.diagnosis.evidence.simple import simple_models
@@ -72,8 +73,10 @@ def repair(
     """
     if budget_s is not None and steps is not None:
         raise RecipeError("give budget_s or steps, not both: the seconds choose the steps")
-    if budget_s is not None and not budget_s > 0:
-        raise RecipeError(f"budget_s is a number of seconds above 0, not {budget_s!r}")
+    if budget_s is not None:
+        positive_number("budget_s", budget_s)
+    if progress is not None:
+        a_function("progress", progress)
     seed_number("seed", seed)
     what = given(model, batches, loss_fn, optimizer)
     if what.optimizer is None:
