@@ -1,6 +1,5 @@
 """What several commands share."""
 
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -32,20 +31,21 @@ def path_named(text: str) -> Path:
     return path
 
 
-def finite(text: str | float) -> float:
-    """A number of at least 0, and neither infinity nor NaN, which a range lets through."""
+def standard_deviation(text: str | float) -> float:
+    """A standard deviation: at least 0, not NaN, which a range lets through, and with squares that do not overflow."""
     try:
         value = float(text)
     except ValueError:
         raise typer.BadParameter(f"'{text}' is no number") from None
-    if not 0 <= value < math.inf:
-        raise typer.BadParameter(f"a finite number of at least 0, not {text}")
+    if not 0 <= value <= LARGEST_STD:
+        raise typer.BadParameter(f"a number from 0 to {LARGEST_STD:g}, not {text}")
     return value
 
 
 StoreOption = Annotated[
     Path, typer.Option("--store", metavar="DIR", parser=path_named, help="The folder that keeps the runs.")
 ]
+LARGEST_STD = 1e6
 MOST = 10**9  # of what is counted, as in `core.values`, which takes pydantic's time to import
 SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Seed of torch's random numbers.")]
 FiguresOption = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from unvanish.cli.exit import exit_codes
-from unvanish.cli.options import MOST, finite, path_named
+from unvanish.cli.options import MOST, path_named, standard_deviation
 
 commands = typer.Typer()
 
@@ -26,9 +26,9 @@ def theory(
     width: Annotated[int, typer.Option(min=1, max=MOST, metavar="N", help="Units of a hidden layer.")] = 128,
     weight_std: Annotated[
         float | None,
-        typer.Option(parser=finite, metavar="STD", help="Of one weight. (default: PyTorch's)"),
+        typer.Option(parser=standard_deviation, metavar="STD", help="Of one weight. (default: PyTorch's)"),
     ] = None,
-    bias_std: Annotated[float, typer.Option(parser=finite, metavar="STD", help="Of one bias.")] = 0.0,
+    bias_std: Annotated[float, typer.Option(parser=standard_deviation, metavar="STD", help="Of one bias.")] = 0.0,
     diagram: Annotated[
         Path | None,
         typer.Option(metavar="FILE", parser=path_named, help="Write the phase diagram: .svg, .png, .pdf or .json."),

@@ -1,6 +1,6 @@
 """Whether what is read is what was written; `DamagedError` where it is not."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,9 +37,13 @@ def intact_history(row: Row, of_curve: Rows, of_series: Rows) -> None:
         raise DamagedError("its epochs or measurements are not those that were written")
 
 
-def intact_event(row: Row, folder: Path | None) -> None:
-    if not checksums.agree(checksums.of_event, row._mapping, kept=row.checksum):
-        raise DamagedError(f"event {row.id} in {folder} is damaged: it is not what was written")
+def intact_events(rows: Sequence[Row], after: int, kept: int | None, folder: Path | None) -> None:
+    """All that were written after a number, of at least `kept` in all: they are numbered without gaps."""
+    for number, row in enumerate(rows, start=after + 1):
+        if row.id != number or not checksums.agree(checksums.of_event, row._mapping, kept=row.checksum):
+            raise DamagedError(f"event {number} in {folder} is damaged or missing")
+    if not isinstance(kept, int) or after + len(rows) < kept:
+        raise DamagedError(f"events after number {after + len(rows)} in {folder} are missing: {kept} were written")
 
 
 def intact_list(connection: Connection, folder: Path | None) -> None:

@@ -65,7 +65,7 @@ class RunStore(Protocol):
         ...
 
     def forget_lost_runs(self) -> None:
-        """Go on with the runs that are there, where the list of runs is damaged."""
+        """Go on with the runs that are there, where the list of runs is damaged; damaged events are forgotten."""
         ...
 
     def note(self, happened: Sequence[Event]) -> None:

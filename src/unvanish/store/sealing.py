@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from unvanish.core.errors import DamagedError
 from unvanish.store import checksums
@@ -49,7 +49,8 @@ def seal_all(connection: Connection, files: Files) -> None:
 
 
 def count(connection: Connection) -> None:
-    """Write the total over all runs."""
+    """Write the totals over all runs and events."""
     known = connection.execute(select(runs.c.checksum)).scalars().all()
     connection.execute(delete(totals))
-    connection.execute(insert(totals).values(runs=len(known), checksum=checksums.total(known)))
+    happened = connection.execute(select(func.count()).select_from(events)).scalar()
+    connection.execute(insert(totals).values(runs=len(known), checksum=checksums.total(known), events=happened))

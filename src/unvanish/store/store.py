@@ -13,7 +13,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from unvanish.core.arguments import a_path
-from unvanish.core.errors import StoreError
+from unvanish.core.errors import DamagedError, StoreError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import unpack
 from unvanish.store import checksums
@@ -21,7 +21,7 @@ from unvanish.store.chunk import Chunk, rows_of_table
 from unvanish.store.conditions import environment_id, going_on, texts_of_environments
 from unvanish.store.events import Event
 from unvanish.store.files import Files, checkpoint_name, refuse_foreign, weights_name
-from unvanish.store.intact import intact, intact_event, intact_history, naming_the_run
+from unvanish.store.intact import intact, intact_events, intact_history, naming_the_run
 from unvanish.store.listing import recipe_of, summaries, warn_of_lost_runs
 from unvanish.store.lock import LOCK, OWNER, locked, sign
 from unvanish.store.opening import readable
@@ -40,6 +40,7 @@ from unvanish.store.tables import (
     runs,
     schema,
     series,
+    totals,
 )
 from unvanish.store.upgrade import is_old, upgrade
 
@@ -232,7 +233,12 @@ class Store:
             self._files.remove(_checkpoint_of(before))
 
     def forget_lost_runs(self) -> None:
-        """Go on with the runs that are there, where the list of runs is damaged."""
+        """Go on with the runs that are there, where the list of runs is damaged; damaged events are forgotten."""
+        try:
+            self.events()
+        except DamagedError:
+            with self._writing() as connection:
+                connection.execute(delete(events))
         with self._writing() as connection:
             count(connection)
 
@@ -243,6 +249,7 @@ class Store:
         if rows:
             with self._writing() as connection:
                 connection.execute(insert(events), rows)
+                connection.execute(update(totals).values(events=totals.c.events + len(rows)))
 
     # Reading
 
@@ -279,18 +286,21 @@ class Store:
     def events(self, after: int = 0) -> list[Event]:
         """What has happened since the event of that number: call it again and again to follow a study that runs."""
         with self.reading() as connection:
+            kept = connection.execute(select(totals.c.events)).scalar()
             rows = connection.execute(select(events).where(events.c.id > after).order_by(events.c.id)).all()
-        for row in rows:
-            intact_event(row, self.folder)
+        intact_events(rows, after, kept, self.folder)
         return [Event(row.kind, row.digest, row.data, row.id, row.at) for row in rows]
 
     def checkpoint(self, digest: str) -> bytes | None:
         """From which a run goes on, if it has one. Raises `DamagedError` where that cannot be used."""
         with self.reading() as connection:
-            row = _run(connection, digest)
-        if row is None or row.checkpoint_epoch is None:
-            return None
+            row, environments = _run(connection, digest), texts_of_environments(connection)
         with naming_the_run(digest, self.folder):
+            if row is None:
+                raise DamagedError("its row is missing")
+            intact(row, environments)
+            if row.checkpoint_epoch is None:
+                return None
             return self._files.read(_checkpoint_of(row), row.checkpoint_sha256)
 
     # Connections

@@ -40,7 +40,7 @@ class Float64s(TypeDecorator):
         return None if value is None else value.astype("<f8").tobytes()
 
     def process_result_value(self, value: bytes | None, dialect: Any) -> np.ndarray | None:
-        if value is None or len(value) % 8:
+        if not isinstance(value, bytes) or len(value) % 8:
             return None  # damaged: what reads it compares checksums
         return np.frombuffer(value, "<f8").astype(np.float64)
 
@@ -134,11 +134,12 @@ events = Table(
     Column("checksum", String),
 )
 
-totals = Table(  # over all runs: one row
+totals = Table(  # one row: how many runs and events there are, and the checksum over all runs
     "total",
     metadata,
     Column("runs", Integer, nullable=False),
     Column("checksum", String, nullable=False),
+    Column("events", Integer, nullable=False),
 )
 
 

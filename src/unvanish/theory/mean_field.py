@@ -121,6 +121,8 @@ class MeanField:
     @property
     def _slope_at_one(self) -> float:
         """Of the correlation map; χ₁ where the length is fixed."""
+        if self.weight_var == 0:
+            return 0.0  # no signal passes
         if self._is_linear:
             return 1.0
         if self.fixed_length == 0 or math.isinf(self.fixed_length):
