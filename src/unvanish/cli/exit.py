@@ -46,9 +46,9 @@ def exit_codes(failed: int = FAILED, interrupted: str = KEPT) -> Iterator[None]:
 
 
 def _said(sentence: str) -> None:
-    """On standard error, without what a terminal would take for a command."""
-    plain = "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in sentence)
-    typer.echo(f"unvanish: {plain}", err=True)
+    from unvanish.core.output import printable
+
+    typer.echo(f"unvanish: {printable(sentence)}", err=True)
 
 
 def _write_no_more() -> None:

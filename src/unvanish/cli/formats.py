@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from unvanish.core.output import printable
 from unvanish.diagnosis.checks import ALL
 from unvanish.diagnosis.diagnosis import Diagnosis
 from unvanish.diagnosis.rules import explanation
@@ -64,11 +65,14 @@ def as_junit(diagnosis: Diagnosis, where: str) -> str:
             failure = ElementTree.SubElement(case, "failure", message=sure[check.kind].message, type=check.kind)
             failure.text = str(diagnosis)
     ElementTree.indent(suite)
+    for element in suite.iter():  # XML has no way to write control characters
+        element.attrib.update({name: printable(value) for name, value in element.attrib.items()})
+        element.text = element.text and printable(element.text)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
 def as_text(diagnosis: Diagnosis, _where: str) -> str:
-    return str(diagnosis)
+    return printable(str(diagnosis))
 
 
 FORMATS: dict[str, Callable[[Diagnosis, str], str]] = {

@@ -79,7 +79,7 @@ def repair_of(
         import torch
 
         from unvanish.cli.factory import from_factories, theirs
-        from unvanish.core.output import check_writable
+        from unvanish.core.output import check_writable, printable
         from unvanish.diagnosis.repair.run import repair as repaired
         from unvanish.render.text import coloured
 
@@ -93,7 +93,8 @@ def repair_of(
         if format == "json":
             typer.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
         else:
-            typer.echo(coloured(str(result), result.outcome in ("healthy", "repaired")) if in_colour() else str(result))
+            text = printable(str(result))
+            typer.echo(coloured(text, result.outcome in ("healthy", "repaired")) if in_colour() else text)
         if html is not None:
             result.to_html(html)
         if result.interrupted:

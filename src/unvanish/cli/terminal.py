@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unvanish.cli.progress import title
+from unvanish.core.output import printable
 from unvanish.core.values import counted
 from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.store.conditions import in_words
@@ -58,10 +59,10 @@ def _run_row(summary: Summary) -> tuple[str, ...]:
 def print_record(record: Record) -> None:
     """One run in full."""
     console = _console()
-    console.print(title(record.recipe) if record.recipe else record.name)
+    console.print(printable(title(record.recipe) if record.recipe else record.name))
     for name, value in _facts(record).items():
         for line in textwrap.wrap(
-            str(value), max(40, console.width - 18), break_long_words=False, break_on_hyphens=False
+            printable(str(value)), max(40, console.width - 18), break_long_words=False, break_on_hyphens=False
         ):
             console.print(f"  {name:<15} {line}", soft_wrap=True)
             name = ""
@@ -81,7 +82,7 @@ def print_record(record: Record) -> None:
             console.print(f"and {len(columns) + 1 - len(shown)} more: unvanish export --layers")
     console.print()
     for line in diagnose_run(record).lines():
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
 
 FIRST = (
@@ -177,7 +178,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Non
         width = None if name == PROSE else whole[name] if roomy else least[name]
         shown.add_column(name, overflow="fold", width=width)
     for row in rows:
-        shown.add_row(*(Text(text) for name, text in zip(columns, row, strict=True) if name in kept))
+        shown.add_row(*(Text(printable(text)) for name, text in zip(columns, row, strict=True) if name in kept))
     console.print(shown)
 
 

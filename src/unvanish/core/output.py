@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+from unicodedata import category
 
 from unvanish.core.errors import OutputError
 
@@ -31,6 +32,16 @@ def write_output(path: str | Path, content: str | bytes) -> None:
                 file.write(content)
         else:
             write_whole(path.resolve(), content)
+
+
+def printable(text: str) -> str:
+    """With the codes of control characters in place of them: in a terminal they are commands, in XML they are refused.
+
+    >>> printable("name\\x1b[2J")
+    'name\\\\x1b[2J'
+    """
+    hidden = ("Cc", "Cf", "Cs")  # control and format characters, and what is no character
+    return "".join(c if c in "\n\t" or category(c) not in hidden else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager

@@ -98,8 +98,7 @@ class Files:
                 if OURS.fullmatch(path.name) and path.is_file() and not path.is_symlink():
                     yield f"{kind}/{path.name}"
 
-    def perhaps_left_over(self) -> Iterator[tuple[str, str]]:
-        """Checkpoints and half-written files under names of ours, and the start of the digest of their run."""
+    def of_runs(self) -> Iterator[tuple[str, str]]:
+        """Each with the start of its run's digest."""
         for name in self._names():
-            if name.startswith("checkpoints") or name.endswith(".part"):
-                yield name, Path(name).name[:16]
+            yield name, Path(name).name[:16]

@@ -98,11 +98,11 @@ class Store:
         return store
 
     def _remove_left_over(self) -> None:
-        """Checkpoints and half-written files of our runs that a killed writer left before it could name them."""
-        for name, digest in self._files.perhaps_left_over():
+        """Files of our runs that a killed writer left before it could name them."""
+        for name, start in self._files.of_runs():
             with self.reading() as connection:
-                row = connection.execute(select(runs).where(runs.c.digest.between(digest, f"{digest}g"))).first()
-            if row is not None and name != _checkpoint_of(row):
+                row = connection.execute(select(runs).where(runs.c.digest.between(start, f"{start}g"))).first()
+            if row is not None and name not in _files_of(row):
                 self._files.remove(name)
 
     @classmethod
@@ -329,6 +329,11 @@ class Store:
 
 def _run(connection: Connection, digest: str) -> Row | None:
     return connection.execute(select(runs).where(runs.c.digest == digest)).first()
+
+
+def _files_of(row: Row) -> list[str]:
+    checkpoint = [_checkpoint_of(row)] if row.checkpoint_epoch is not None else []
+    return [*checkpoint, weights_name(row.digest)] if row.weights else checkpoint
 
 
 def _checkpoint_of(row: Row) -> str:

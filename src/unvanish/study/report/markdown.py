@@ -1,14 +1,17 @@
 """The tables of the report as Markdown, for documents that keep them: `unvanish report --to results.md`."""
 
+import re
 from collections.abc import Iterable, Sequence
+from html import escape
 
+from unvanish.core.output import printable
 from unvanish.study.report.published import comparisons
 from unvanish.study.report.results import COLUMNS, Group, different_environments, headline, table
 
 
 def markdown(groups: Sequence[Group]) -> str:
     """Results, ours beside the published numbers, and where they were measured."""
-    parts = [headline(groups), _table(COLUMNS, table(groups))]
+    parts = [_cell(headline(groups)), _table(COLUMNS, table(groups))]
     if compared := comparisons(list(groups)):
         parts += ["Ours beside the published numbers:", _table(*_comparison_rows(compared))]
     seconds = sum(group.seconds for group in groups)
@@ -41,4 +44,10 @@ def _comparison_rows(compared: Sequence) -> tuple[tuple[str, ...], list[tuple[st
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    """A text that is shown as it is: Markdown passes HTML on, and reads brackets as links."""
+    text = printable(escape(str(value), quote=False)).replace("\n", " ")
+    return re.sub(r"([|\[\]`])", r"\\\1", text)
