@@ -173,3 +173,124 @@ def test_rules_are_explained_and_listed() -> None:
     assert code == 2
     assert "--list" in err
     assert run("rule")[0] == 2
+
+
+HOSTILE = """
+import torch
+from torch import nn
+
+class Odd(BaseException): pass
+def net(): return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+def xy(count=9): return [(torch.randn(32, 4), torch.randint(0, 3, (32,))) for _ in range(count)]
+def of(**parts): return {"model": net(), "batches": xy(), **parts}
+class Breaks:
+    def __iter__(self):
+        yield xy(1)[0]
+        raise RuntimeError("the loader's disk is gone")
+class Raises(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+    def forward(self, x): raise Odd("forward")
+
+def raises(): raise ValueError("my own trouble")
+def raises_base(): raise Odd("odd")
+def exits(): raise SystemExit(3)
+def gives_a_class(): return nn.Linear
+def loader_breaks(): return of(batches=Breaks())
+def not_iterable(): return of(batches=5)
+def five(): return 5
+def optimizer_text(): return of(optimizer="adam")
+def optimizer_refuses(): return of(optimizer=lambda p: torch.optim.Adam(p, lr=-1))
+def optimizer_class(): return of(optimizer=nn.Linear)
+def loss_raises(): return of(loss_fn=lambda o, t: t["target"])
+def loss_is_none(): return of(loss_fn=lambda o, t: None)
+def forward_raises(): return of(model=Raises())
+def empty(): return of(batches=[])
+def endless():
+    while True: yield torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
+def endlessly_empty(): return of(batches=endless())
+def without_parameters(): return of(model=nn.ReLU())
+def recursion(): return recursion()
+def fine(): return of()
+def huge_rate():
+    model = net()
+    return of(model=model, optimizer=torch.optim.SGD(model.parameters(), 1e30))
+def nan_later():
+    model, batches = net(), xy()
+    batches[5] = (batches[5][0] * float("nan"), batches[5][1])
+    return of(model=model, batches=batches, optimizer=torch.optim.Adam(model.parameters()))
+"""
+
+
+def at(code: str) -> str:
+    """Where that code stands."""
+    number = next(number for number, line in enumerate(HOSTILE.splitlines(), start=1) if code in line)
+    return f"({{file}}, line {number})"
+
+
+WRONG = {
+    "raises": "raises failed: ValueError: my own trouble " + at("my own trouble"),
+    "raises_base": "failed: Odd: odd " + at('Odd("odd")'),
+    "exits": "failed: SystemExit: 3 " + at("SystemExit(3)"),
+    "gives_a_class": "it gave a type",
+    "loader_breaks": "RuntimeError: the loader's disk is gone " + at("disk is gone"),
+    "not_iterable": "batches must be an iterable of (input, target), such as a DataLoader, not 5",
+    "optimizer_text": "an optimizer is one of torch.optim",
+    "optimizer_refuses": "ValueError: Invalid learning rate: -1 " + at("lr=-1"),
+    "optimizer_class": "an optimizer is one of torch.optim",
+    "loss_raises": at('t["target"]'),
+    "loss_is_none": "the loss must be a tensor of one number",
+    "forward_raises": "Odd: forward " + at('Odd("forward")'),
+    "empty": "there are no batches",
+    "endlessly_empty": "100 batches in a row hold no samples",
+    "without_parameters": "ReLU has no parameters",
+    "recursion": "RecursionError",
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("hostile") / "m.py"
+    file.write_text(HOSTILE)
+    return file
+
+
+@pytest.mark.parametrize("factory", WRONG)
+def test_what_a_factory_does_wrong_is_told_as_the_user_s(hostile, factory):
+    code, out, err = run("check", f"{hostile}:{factory}")
+    assert (code, out) == (2, "")
+    assert WRONG[factory].format(file=hostile) in err
+    assert err.startswith("unvanish: ")
+    assert "Traceback" not in err
+
+
+def test_a_rate_of_1e30_and_a_nan_in_a_later_batch_are_findings(hostile):
+    code, out, _ = run("check", f"{hostile}:huge_rate")
+    assert code == 1
+    assert "learning rate too high" in out.splitlines()[0]
+    code, out, _ = run("check", f"{hostile}:nan_later")
+    assert code == 1
+    assert "in batch 5" in " ".join(out.split())
+    assert "out of the data" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["{file}:fine", "--batches", "{file}:five"], "batches must be an iterable"),
+        (["{file}:fine", "--html", "{folder}"], "it is a folder"),
+        (["{folder}/m:fine"], "is no Python file"),
+        (["{folder}/wrong.py:fine"], "SyntaxError"),
+        (["{file}:fine", "--seed", "1" * 400], "--seed"),
+        (["{file}:fine", "--steps", "1" * 400], "--steps"),
+        (["x" * 300 + ".py:fine"], "name too long"),
+    ],
+)
+def test_other_wrong_usage_of_check_is_2_before_anything_is_trained(hostile, words, sentence):
+    (hostile.parent / "m").write_text("")
+    (hostile.parent / "wrong.py").write_text("def (:")
+    code, out, err = run("check", *(word.format(file=hostile, folder=hostile.parent) for word in words))
+    assert (code, out) == (2, "")
+    assert sentence in " ".join(err.split())
+    assert "Traceback" not in err

@@ -3,9 +3,15 @@
 import gzip
 import hashlib
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -88,6 +94,102 @@ def test_a_damaged_source_is_named_and_the_next_one_taken(files, nowhere, monkey
     monkeypatch.setattr(sources, "DEBIAN_FOLDER", folder_of(files, nowhere / "debian", packed=True))
     assert len(locate()) == 4
     assert f"{own / TRAIN_IMAGES} is truncated or altered" in caplog.text
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def bomb(path: Path) -> None:
+    """300 MB of zeros in 300 kB."""
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(bytes(300_000_000), compresslevel=1))
+
+
+@pytest.mark.parametrize("put", [fifo, endless, folder, bomb])
+def test_what_is_no_file_of_the_data_set_is_not_read_to_its_end(put, nowhere, monkeypatch):
+    own = nowhere / "own"
+    own.mkdir()
+    for name in SHA256:
+        put(own / name)
+    monkeypatch.setenv("UNVANISH_DATA", str(own))
+    began = time.monotonic()
+    with pytest.raises(uv.DataError, match=re.escape(f"tried {own}")):
+        locate()
+    assert time.monotonic() - began < 20
+
+
+@contextmanager
+def mirror(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that takes every connection, and deals with it so."""
+    server = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        while not over.is_set():
+            with suppress(OSError):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(4096)
+                    answer(connection)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+    finally:
+        over.set()
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join(10)
+
+
+def silent(connection: socket.socket) -> None:
+    connection.settimeout(30)
+    connection.recv(1)  # until the other side gives up
+
+
+def dripping(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/gzip\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        connection.sendall(b"1\r\nx\r\n")
+        time.sleep(0.05)
+
+
+def larger(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + gzip.compress(bytes(1000)))
+    while True:
+        connection.sendall(os.urandom(1 << 20))
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"), [(silent, "ReadTimeout"), (dripping, "TimeoutError"), (larger, "larger than the data set")]
+)
+def test_a_mirror_that_is_dead_slow_or_endless_is_given_up(answer, word, nowhere, monkeypatch):
+    monkeypatch.setattr(sources, "MIRROR_TIMEOUTS_S", (1, 1))
+    monkeypatch.setattr(sources, "AFTER_S", 1.0)
+    began = time.monotonic()
+    with mirror(answer) as url:
+        monkeypatch.setattr(sources, "MIRRORS", (url,))
+        with pytest.raises(uv.DataError, match=word):
+            locate()
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no file modes")
+def test_a_cache_that_others_may_write_to_is_refused(nowhere):
+    cache = nowhere / "cache" / "unvanish" / "fashion-mnist"
+    cache.mkdir(parents=True)
+    cache.chmod(0o777)
+    with pytest.raises(uv.DataError, match="chmod 700"):
+        locate()
 
 
 def test_where_nothing_can_be_reached_one_sentence_says_what_to_do(nowhere):

@@ -27,7 +27,7 @@ def path_named(text: str) -> Path:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass  # whether it can be written or read is another question
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"'{text}': {getattr(error, 'strerror', None) or error}") from error
+        raise typer.BadParameter(f"{text!r}: {getattr(error, 'strerror', None) or error}") from error
     return path
 
 
@@ -36,7 +36,7 @@ def standard_deviation(text: str | float) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise typer.BadParameter(f"'{text}' is no number") from None
+        raise typer.BadParameter(f"{text!r} is no number") from None
     if not 0 <= value <= LARGEST_STD:
         raise typer.BadParameter(f"a number from 0 to {LARGEST_STD:g}, not {text}")
     return value

@@ -4,6 +4,8 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import platformdirs
+
 
 def usable_cores() -> int:
     """The cores that this process may run on (a container's share, not the machine's)."""
@@ -20,6 +22,4 @@ def own_version() -> str:
 
 def cache_folder(what: str) -> Path:
     """`$XDG_CACHE_HOME/unvanish/what` or what is usual on this system."""
-    import pooch  # a tenth of a second, and not needed where nothing is kept
-
-    return Path(pooch.os_cache("unvanish")) / what
+    return Path(platformdirs.user_cache_dir("unvanish")) / what

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 from unicodedata import category
@@ -14,6 +14,8 @@ from unvanish.core.errors import OutputError
 def check_writable(path: str | Path) -> None:
     """Raise `OutputError` where no file can be made; its folder is made if need be."""
     with _in_sentences(path) as path:
+        with suppress(FileNotFoundError):
+            path.stat()  # a name that no file can have is refused
         if path.is_dir():
             raise OutputError(f"{path} cannot be written: it is a folder; name a file in it")
         if _is_device(path):

@@ -8,16 +8,17 @@ canonical ones while their content does not.
 
 import gzip
 import hashlib
+import io
 import logging
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pooch
 from filelock import FileLock
 
 from unvanish.core.errors import DataError
@@ -32,6 +33,7 @@ SHA256 = {
     TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+LENGTHS = {TRAIN_IMAGES: 47_040_016, TRAIN_LABELS: 60_008, TEST_IMAGES: 7_840_016, TEST_LABELS: 10_008}  # bytes
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 IN_PACKAGE = Path("usr/share/datasets/fashion-mnist")
@@ -41,7 +43,8 @@ MIRRORS = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
 )
-MIRROR_TIMEOUTS_S = (5, 30)  # to connect, and between two packets
+MIRROR_TIMEOUTS_S = (5, 10)  # to connect, and between two packets
+SLOWEST, AFTER_S = 20_000, 10.0  # bytes a second on average: a mirror that gives less from then on is given up
 
 log = logging.getLogger("unvanish")
 
@@ -56,7 +59,8 @@ def locate() -> dict[str, Path]:
     if all(_intact(path) for path in files.values()):  # also where the cache is read-only
         return files
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_what_others_write(cache)
         with FileLock(cache / "lock"):  # a second process waits here and then finds the files
             missing = [name for name, path in files.items() if not _verified(path)]
             if missing:
@@ -69,6 +73,16 @@ def locate() -> dict[str, Path]:
     return files
 
 
+def _refuse_what_others_write(folder: Path) -> None:
+    """Whoever may write there could have a file of ours put anywhere, through a link."""
+    status = folder.stat()
+    if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+        raise DataError(
+            f"the cache {folder} belongs to someone else, or others may write to it: `chmod 700 {folder}`, or set "
+            "XDG_CACHE_HOME to a folder of your own"
+        )
+
+
 def _own_files(folder: Path) -> dict[str, Path] | None:
     """The user's own files, where all four lie there uncompressed and intact."""
     files = {name: folder / name for name in SHA256}
@@ -76,7 +90,7 @@ def _own_files(folder: Path) -> dict[str, Path] | None:
         log.warning("UNVANISH_DATA=%s is not a folder; looking elsewhere", folder)
         return None
     for path in files.values():
-        if path.exists() and _sha256(path) != SHA256[path.name]:
+        if path.exists() and not _intact(path):
             log.warning("%s is truncated or altered; it is left alone, and fetched from elsewhere", path)
             return None
     return files if all(path.exists() for path in files.values()) else None
@@ -93,7 +107,8 @@ def _verified(path: Path) -> bool:
 
 
 def _intact(path: Path) -> bool:
-    return path.exists() and _sha256(path) == SHA256[path.name]
+    """Of a device or a pipe nothing is read, which might never end."""
+    return path.is_file() and path.stat().st_size == LENGTHS[path.name] and _sha256(path) == SHA256[path.name]
 
 
 def _sha256(path: Path) -> str:
@@ -131,21 +146,37 @@ def _sources(workshop: Path, own: Path | None) -> Iterator[tuple[str, Callable[[
         if folder.is_dir():
             yield str(folder), lambda name, folder=folder: _read_from(folder, name)
     for mirror in MIRRORS:
-        yield mirror, lambda name, mirror=mirror: _download(f"{mirror}{name}.gz", workshop)
+        yield mirror, lambda name, mirror=mirror: _download(mirror, name)
     if shutil.which("apt-get") and shutil.which("dpkg-deb"):
         yield "apt-get download", lambda name: _read_from(_debian_package(workshop), name)
 
 
 def _read_from(folder: Path, name: str) -> bytes:
+    """No more than the file has, whatever is there: a device has no end, and a packed file may be of any size."""
     plain, packed = folder / name, folder / f"{name}.gz"
-    return plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
+    path = plain if plain.exists() else packed
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a file")
+    with plain.open("rb") if plain.exists() else gzip.open(packed) as file:
+        return file.read(LENGTHS[name] + 1)
 
 
-def _download(url: str, workshop: Path) -> bytes:
-    pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(timeout=MIRROR_TIMEOUTS_S)
-    path = pooch.retrieve(url, known_hash=None, path=workshop, downloader=downloader)  # pyright: ignore[reportArgumentType]
-    return gzip.decompress(Path(path).read_bytes())
+def _download(base: str, name: str) -> bytes:
+    """The unpacked file. Raises `OSError` where the mirror is slow, silent or sends something else."""
+    import requests
+
+    content, began = io.BytesIO(), time.monotonic()
+    with requests.get(f"{base}{name}.gz", stream=True, timeout=MIRROR_TIMEOUTS_S) as answer:
+        answer.raise_for_status()
+        for piece in answer.iter_content(1 << 16):
+            content.write(piece)
+            seconds = time.monotonic() - began
+            if seconds > AFTER_S and content.tell() < SLOWEST * seconds:
+                raise TimeoutError(f"{content.tell()} bytes in {seconds:.0f} s")
+            if content.tell() > LENGTHS[name]:  # packed, it is smaller
+                raise ValueError("larger than the data set")
+    content.seek(0)
+    return gzip.GzipFile(fileobj=content).read(LENGTHS[name] + 1)
 
 
 def _debian_package(workshop: Path) -> Path:
@@ -184,4 +215,4 @@ def _in_brief(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         lines = error.stderr.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {error.returncode}"
-    return type(error).__name__
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:120].removesuffix(": ")
