@@ -203,7 +203,7 @@ def five(): return 5
 def optimizer_text(): return of(optimizer="adam")
 def optimizer_refuses(): return of(optimizer=lambda p: torch.optim.Adam(p, lr=-1))
 def optimizer_class(): return of(optimizer=nn.Linear)
-def loss_raises(): return of(loss_fn=lambda o, t: t["target"])
+def loss_raises(): return of(loss_fn=lambda o, t: {}["target"])
 def loss_is_none(): return of(loss_fn=lambda o, t: None)
 def forward_raises(): return of(model=Raises())
 def empty(): return of(batches=[])
@@ -239,7 +239,7 @@ WRONG = {
     "optimizer_text": "an optimizer is one of torch.optim",
     "optimizer_refuses": "ValueError: Invalid learning rate: -1 " + at("lr=-1"),
     "optimizer_class": "an optimizer is one of torch.optim",
-    "loss_raises": at('t["target"]'),
+    "loss_raises": at('{}["target"]'),
     "loss_is_none": "the loss must be a tensor of one number",
     "forward_raises": "Odd: forward " + at('Odd("forward")'),
     "empty": "there are no batches",

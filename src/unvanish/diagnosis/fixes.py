@@ -30,10 +30,18 @@ NARROWER = Fix(
     "        std = module.weight[0].numel() ** -0.5\n"
     "        module.weight.data *= (std / module.weight.data.std()).clamp(max=1)",
 )
+RECURRENT = Fix(  # Saxe et al. 2014; Le, Jaitly & Hinton 2015 take the identity, which is one of them
+    "orthogonal recurrent weights: they keep the gradient's norm over time",
+    "for name, parameter in model.named_parameters():\n"
+    "    if 'weight_hh' in name:\n"
+    "        size = parameter.shape[1]  # of an LSTM or a GRU, one square for each gate\n"
+    "        for gate in parameter.data.split(size):\n"
+    "            torch.nn.init.orthogonal_(gate)",
+)
 OPTIMIZER_ANEW = (  # over the model's parameters as they are now
     "lr = optimizer.param_groups[0]['lr']\noptimizer = type(optimizer)(model.parameters(), lr=lr)"
 )
-DRAWS = (HE, ZERO_BIASES, DRAWN_ANEW, NARROWER)  # other weights, as initialisations are
+DRAWS = (HE, ZERO_BIASES, DRAWN_ANEW, NARROWER, RECURRENT)  # other weights, as initialisations are
 WIDTH = 76  # cells of a line of code
 
 

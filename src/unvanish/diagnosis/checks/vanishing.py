@@ -22,7 +22,7 @@ import numpy as np
 
 from unvanish.core.finding import Finding, Prescription
 from unvanish.diagnosis.examination import Check, Examination
-from unvanish.diagnosis.fixes import HE
+from unvanish.diagnosis.fixes import HE, RECURRENT
 from unvanish.diagnosis.profile import (
     backward_loss,
     dead_only_at_this_scale,
@@ -74,7 +74,7 @@ class Vanishing(Check):
                 "reaches the first half: what depends on early inputs cannot be learned",
                 layers=over_time.layers,
                 certainty=0.45 if not seen.tried else 0.95 if over_time.factor < TINY else 0.7,
-                prescriptions=("gates (LSTM, GRU)", "an orthogonal recurrent weight"),
+                prescriptions=(RECURRENT, "gates (LSTM, GRU)"),
                 signal_left=over_time.factor,
             )
         return None
