@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import math
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -113,6 +114,30 @@ def test_a_public_call_takes_an_argument_or_says_what_it_has_to_be(name):
 @pytest.mark.parametrize("name", CALLS)
 def test_a_public_call_takes_any_argument_or_says_what_it_has_to_be(name):
     assert refused_or_done(name, MANY) == []
+
+
+@pytest.mark.slow
+def test_two_hostile_arguments_at_once():
+    raw = []
+    for seed in range(2400):
+        dice = random.Random(seed)
+        function, arguments = CALLS[dice.choice(sorted(CALLS))]
+        given = arguments()
+        names = dice.sample(sorted(given), min(2, len(given)))
+        try:
+            function(**(given | {name: dice.choice(MANY) for name in names}))
+        except uv.UnvanishError:
+            continue
+        except Exception as error:
+            raw.append(f"seed {seed}, {function.__name__}({names}): {type(error).__name__}: {error}")
+    assert raw == []
+
+
+def test_a_network_that_no_machine_can_hold_is_refused_at_once():
+    with pytest.raises(uv.RecipeError, match="too large"):
+        uv.baseline(hidden=(10**6, 10**6))
+    with pytest.raises(uv.RecipeError, match="less than or equal to 1000000"):
+        uv.baseline(hidden=(10**12,))
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])

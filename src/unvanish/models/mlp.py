@@ -1,6 +1,7 @@
 """The multilayer perceptron of the study: 784 → 7 × 128 → 10, a sigmoid after each hidden layer."""
 
 from collections import OrderedDict
+from itertools import pairwise
 from typing import Annotated, ClassVar, final
 
 import torch
@@ -8,6 +9,8 @@ from pydantic import Field
 from torch import nn
 
 from unvanish.core.activations import activation_name, make_activation
+from unvanish.core.arguments import MOST
+from unvanish.core.errors import RecipeError
 from unvanish.core.recipe import Built, Network
 from unvanish.core.values import Options, Width, validated
 
@@ -31,6 +34,10 @@ class MLP(Network):
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", activation_name(self.activation))
         make_activation(self.activation, self.options)
+        widths = (self.inputs, *self.hidden, self.classes)
+        weights = sum(a * b for a, b in pairwise(widths))
+        if weights > MOST:
+            raise RecipeError(f"an MLP of {weights:,} weights is too large: at most {MOST:,}, 4 GB")
 
     def build(self) -> Built:
         layers: OrderedDict[str, nn.Module] = OrderedDict()
