@@ -13,11 +13,12 @@ from torch import nn
 from torch.nn import functional
 
 import unvanish as uv
+from unvanish.diagnosis.fixes import DRAWS
 from unvanish.diagnosis.repair.candidates import BESIDE, by_hand, pairs, singles
 from unvanish.diagnosis.repair.change import Change
 from unvanish.diagnosis.repair.data import parts_of, read
 from unvanish.diagnosis.repair.proof import Proof
-from unvanish.diagnosis.repair.score import metric_of, scores
+from unvanish.diagnosis.repair.score import chance, metric_of, scores
 from unvanish.diagnosis.repair.selection import Selection, Tried, exceeds
 from unvanish.train.batches import Batch
 
@@ -225,6 +226,35 @@ def test_the_interval_is_student_s():
     assert not Proof((0.0,) * 4, (1.0, 1.1, 0.9, 1.0)).holds  # four seeds are too few
     assert Proof((0.0,) * 5, (1.0, 1.1, 0.9, 1.0, 1.0)).holds
     assert not Proof((0.0,) * 5, (1.0, -1.0, 0.5, -0.5, 0.1)).holds
+
+
+def test_from_nothing_to_chance_is_no_repair():
+    from_nan, to_chance = (-1.0,) * 5, (0.10, 0.11, 0.09, 0.10, 0.10)
+    assert Proof(from_nan, to_chance).holds
+    assert not Proof(from_nan, to_chance, chance=0.1).holds
+    assert Proof(from_nan, (0.2, 0.21, 0.19, 0.2, 0.2), chance=0.1).holds
+
+
+@pytest.mark.parametrize(
+    ("metric", "targets", "expected"),
+    [
+        ("accuracy", [0, 1, 1, 2], 0.5),
+        ("2 AUC − 1", [0.0, 1.0], 0.0),
+        ("R²", [0.5, 3.0], 0.0),
+        ("−loss", [0.5], -float("inf")),
+    ],
+)
+def test_what_a_constant_answer_scores(metric, targets, expected):
+    assert chance(metric, [Batch(torch.zeros(len(targets), 1), torch.tensor(targets))]) == expected
+
+
+def test_a_change_is_named_by_what_stands_before_its_reason():
+    for fix in DRAWS:
+        name = str(Change((fix,)))
+        assert name.count("(") == name.count(")")
+        assert str(fix).startswith(name)
+    assert str(Change((DRAWS[0],))) == "critical initial weights (He for ReLU, σ_w = 1 for tanh: xavier_normal_)"
+    assert str(Change((DRAWS[-1],))) == "orthogonal recurrent weights"
 
 
 def test_by_chance_the_interval_holds_once_in_forty():

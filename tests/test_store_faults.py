@@ -260,6 +260,9 @@ class ManyStores(Stores):
 
 
 ManyStores.TestCase.settings = settings(
-    max_examples=400, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("UNVANISH_SEQUENCES", "120")),
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestManyStores = pytest.mark.slow(ManyStores.TestCase)

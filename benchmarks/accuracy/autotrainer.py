@@ -28,7 +28,11 @@ from unvanish.remedies import (
 
 SELU, RELU = (BetterActivation("SELU"), XavierInit()), (BetterActivation("ReLU"), HeInit())
 TANH, LEAKY = (BetterActivation("Tanh"), HeInit()), (BetterActivation("LeakyReLU"),)
-NORM, ADAM, CLIP = (NormalizeInside("batch-norm", learned=True),), (BetterOptimizer("Adam", 0.001),), (GradientClipping(10.0),)
+NORM, ADAM, CLIP = (
+    (NormalizeInside("batch-norm", learned=True),),
+    (BetterOptimizer("Adam", 0.001),),
+    (GradientClipping(10.0),),
+)
 ORDER: dict[str, tuple[tuple[Part, ...], ...]] = {
     "vanishing": (SELU, RELU, NORM),
     "exploding": (SELU, RELU, CLIP, TANH, NORM),

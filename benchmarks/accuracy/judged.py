@@ -2,7 +2,8 @@
 
 python benchmarks/accuracy/judged.py tuned|held-out [WORKERS]   # nine batches of 128 images each
 
-The held-out half is for one run, after every setting was chosen on the other. Kept in `judged.json`; `run.py` shows it.
+No setting may be chosen on the held-out half, and every further run of it is said. Kept in `judged.json`; `run.py`
+shows it.
 """
 
 import json

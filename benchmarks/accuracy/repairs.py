@@ -154,7 +154,7 @@ def section() -> list[str]:
     wrong: list[str] = []
     for half, seeds in HALVES.items():
         mine = {int(seed): found for seed, found in kept.items() if int(seed) in seeds}
-        for way, size in WAYS.items():
+        for way, size in WAYS.items() if mine else ():
             good = [min(found.get(way) or [0.0]) >= HEALTHY for found in mine.values()]
             known = "parts" if way == "repair" else f"{way}, parts"
             parts = [found[known] for found in mine.values() if found.get(known)]

@@ -15,7 +15,14 @@ from typing import final
 from unvanish.core.finding import Finding, Prescription
 from unvanish.diagnosis.examination import Check, Examination
 from unvanish.diagnosis.fixes import HE, RECURRENT
-from unvanish.diagnosis.profile import backward_growth, forward_growth, growth_over_time, saturating, skips_over
+from unvanish.diagnosis.profile import (
+    Passage,
+    backward_growth,
+    forward_growth,
+    growth_over_time,
+    saturating,
+    skips_over,
+)
 from unvanish.remedies import CentredCriticalInit, GradientClipping, NormalizeInside, SkipConnection
 
 LARGE = 1000.0  # as much as usable learning rates span, 1e-4 to 1e-1: none suits both ends
@@ -23,9 +30,6 @@ NOTABLE = 10.0  # where nothing else that was tried explains a failure
 HUGE = 1e4  # beyond that span it is the cause even where some learning rate gets along with it
 NO_TRIAL = 1e5  # batch norm of 60 layers without skips, which trains, comes to 1.2**60 = 6e4
 BEYOND = 1e6  # a step that suits the last layer moves the first by more than its size: a trial learns for a while only
-
-
-OVER_TIME = (RECURRENT, GradientClipping())
 
 
 @final
@@ -58,13 +62,15 @@ class Exploding(Check):
         return self.finding(
             what,
             layers=worst.layers,
-            prescriptions=OVER_TIME if worst is over_time else self._for(seen),
+            prescriptions=self._for(seen, over_time),
             certainty=_certainty(seen, worst.factor),
             backward_growth=backward.factor,
             forward_growth=forward.factor,
         )
 
-    def _for(self, seen: Examination) -> tuple[Prescription, ...]:
+    def _for(self, seen: Examination, over_time: Passage) -> tuple[Prescription, ...]:
+        if over_time.factor > NOTABLE:
+            return RECURRENT, GradientClipping()
         pairs = skips_over(seen.table)
         first = (CentredCriticalInit(),) if saturating(seen.table) else ()
         return (*first, *self.prescriptions, *((SkipConnection(pairs),) if pairs else ()))

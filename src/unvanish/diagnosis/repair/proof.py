@@ -4,9 +4,11 @@
 
     mean ± t_(n−1, 0.975) · std(d)/√n
 
-The paired t interval of the mean improvement (Student 1908). It has to lie above 0.
+The paired t interval of the mean improvement (Student 1908). It has to lie above 0, and that of the changed network's
+own score above chance: a network that came from NaN to the score of a constant answer is not repaired.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +19,14 @@ SEEDS = 5
 
 @dataclass(frozen=True)
 class Proof:
-    """By seed, the mean score over the batches of the proof, of the untreated network and of the changed one."""
+    """By seed, the mean score over the batches of the proof, of the untreated network and of the changed one.
+
+    chance   the score of the best constant answer on these batches; −∞ where none is known
+    """
 
     before: tuple[float, ...]
     after: tuple[float, ...]
+    chance: float = -float("inf")
 
     @property
     def differences(self) -> tuple[float, ...]:
@@ -38,15 +44,24 @@ class Proof:
         >>> round(low, 4), round(high, 4)
         (1.0368, 4.9632)
         """
-        n = len(self.before)
-        if n < 2:
-            return -float("inf"), float("inf")
-        from scipy import stats  # which takes a second to import
+        return _interval(self.differences)
 
-        error = float(np.std(self.differences, ddof=1)) / n**0.5
-        far = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
-        return self.mean - far, self.mean + far
+    @property
+    def learns(self) -> bool:
+        """Whether the changed network does better than a constant answer."""
+        return _interval(self.after)[0] > self.chance
 
     @property
     def holds(self) -> bool:
-        return len(self.before) >= SEEDS and self.interval[0] > 0
+        return len(self.before) >= SEEDS and self.interval[0] > 0 and self.learns
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    n = len(values)
+    if n < 2:
+        return -float("inf"), float("inf")
+    from scipy import stats  # which takes a second to import
+
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / n**0.5
+    far = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
+    return mean - far, mean + far

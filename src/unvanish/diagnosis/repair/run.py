@@ -153,6 +153,8 @@ class _Job:
             steps=steps,
         )
         if chosen is None or not proof.holds:
+            if chosen is not None and proof.before and not proof.learns:
+                self.said.append("With the best change it is still no better than a constant answer")
             return self._with_words(result)
         return self._with_words(replace(result, outcome="repaired", best=self._best(chosen)))
 
@@ -179,7 +181,7 @@ class _Job:
         if simple is None:
             return -math.inf
         skill = ENOUGH * simple.skill[simple.best]
-        return skill if metric != "accuracy" else chance(self.parts.select) * (1 - skill) + skill
+        return skill if metric != "accuracy" else chance(metric, self.parts.select) * (1 - skill) + skill
 
     def _affordable(self, untreated: Treated) -> int:
         """The steps of the ladder that the budget allows, after what the diagnosis has taken."""
@@ -213,7 +215,7 @@ class _Job:
         return Change(())
 
     def _proof(self, chosen: Tried, metric: str, steps: int) -> Proof:
-        proof = Proof((), ())
+        proof = Proof((), (), chance(metric, self.parts.prove))
         for seed in range(1, SEEDS + 1):
             ends = []
             for change in (Change(()), chosen.change):
@@ -226,7 +228,7 @@ class _Job:
                     ends.append(float(training.scores(metric, self.parts.prove, self.what.loss_fn).mean()))
             if self._is_late():
                 break
-            proof = Proof((*proof.before, ends[0]), (*proof.after, ends[1]))
+            proof = replace(proof, before=(*proof.before, ends[0]), after=(*proof.after, ends[1]))
         return proof
 
     def _best(self, chosen: Tried) -> Best:

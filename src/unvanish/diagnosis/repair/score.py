@@ -50,8 +50,10 @@ def scores(metric: str, model: nn.Module, batches: Sequence[Batch], loss: Loss) 
             module.training = mode
 
 
-def chance(batches: Sequence[Batch]) -> float:
-    """The share of the most frequent class."""
+def chance(metric: str, batches: Sequence[Batch]) -> float:
+    """The score of the best constant answer: the share of the most frequent class, or 0; −∞ where none is known."""
+    if metric != "accuracy":
+        return -math.inf if metric == "−loss" else 0.0
     targets = [one for batch in batches if (one := main_target(batch)) is not None]
     counts = torch.unique(torch.cat([one.flatten() for one in targets]), return_counts=True)[1]
     return float(counts.max() / counts.sum())
