@@ -221,15 +221,15 @@ BUG_REPORTS = """Those of `benchmarks/accuracy/reports.py`. Fifteen others, of t
 judges this project."""
 RANDOM = """Those of `benchmarks/accuracy/generated.py`: depth 3 to 60, nine activations, seven inits, norms, skips,
 dropout, five optimizers, rates over 2.5 decades. A label is what two trainings of 400 steps agree on (failing: both at
-30 % or less; healthy: both at 70 % or more). Every setting was chosen on the tuned half. The held-out half was judged by
-`python benchmarks/accuracy/judged.py held-out`; this is its second run, after checks had changed for other reasons: the
-first found 381 of 392, with 3 alarms. In brackets Wilson's 95 % interval."""
+30 % or less; healthy: both at 70 % or more). Every setting was chosen on the tuned half. The held-out half was judged
+by `python benchmarks/accuracy/judged.py held-out`; this is its second run, after checks had changed for other reasons:
+the first found 381 of 392, with 3 alarms. In brackets Wilson's 95 % interval."""
 
 REPAIRS = """What `uv.repair` makes of failing networks of either half, by trainings of 200 steps on 90 batches; and
 what else is tried: the universal cure, a skip at every layer, batch norm, Adam 1e-3 and no dropout; the changes that
-AutoTrainer (Zhang et al. 2021) tries, in its order; batch norm with Adam; AnyInit; and a random remedy. Every result is trained by the benchmark's own loop for 400 steps from two
-seeds (`python benchmarks/accuracy/repairs.py held-out COUNT`). Where the diagnosis misses a failing network, nothing is
-repaired."""
+AutoTrainer (Zhang et al. 2021) tries, in its order; batch norm with Adam; AnyInit; and a random remedy. Every result is
+trained by the benchmark's own loop for 400 steps from two seeds (`python benchmarks/accuracy/repairs.py held-out
+COUNT`). Where the diagnosis misses a failing network, nothing is repaired."""
 
 CASE_REPAIRS = """What `uv.repair` makes of the failing cases of this benchmark, up to three seeds each, by trainings of
 200 steps (`python benchmarks/accuracy/case_repairs.py`). Each result is trained by a plain loop for 400 steps.
