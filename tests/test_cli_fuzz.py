@@ -174,3 +174,21 @@ def test_a_terminal_that_knows_ascii_only_gets_codes(place):
     assert done.returncode == 0
     assert done.stdout.isascii()
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["runs --store store", "rule UV001", "export --store store --to -", "--version"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_output_is_no_traceback(words, closed, place):
+    command = f"{sys.executable} -m unvanish {words} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=place, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 1)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this machine has no /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("words", ["--help", "--version", "runs --help"])
+def test_help_into_a_full_disk_is_a_sentence(words, place):
+    command = f"{sys.executable} -m unvanish {words} >/dev/full"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1

@@ -1,6 +1,7 @@
 """A store is damaged at random; whoever reads it gets what was written, or a sentence, and nothing else."""
 
 import io
+import os
 import random
 import shutil
 import sqlite3
@@ -15,6 +16,8 @@ import typer
 
 import unvanish as uv
 from unvanish.cli.commands import app
+from unvanish.store import sealing
+from unvanish.store.chunk import Chunk
 from unvanish.store.protocol import DAMAGED
 from unvanish.store.verify import damages
 
@@ -224,3 +227,155 @@ def test_every_command_tells_damage_or_shows_what_was_written(whole, tmp_path, c
             spoken = found[1] + found[2] + caplog.text
             assert same or "damaged" in spoken or (found[0] == 1 and len(spoken) > 20), (seed, words, found)
             assert "Traceback" not in spoken
+
+
+# What was found by hand: each stands for its kind
+
+
+@pytest.fixture
+def store(whole, tmp_path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "store"))
+
+
+def edit(store: Path, statement: str) -> None:
+    with closing(sqlite3.connect(store / "unvanish.sqlite")) as database:
+        assert database.execute(statement).rowcount
+        database.commit()
+
+
+def test_a_number_of_a_checkpoint_that_is_a_path_leads_nowhere(store):
+    """SQLite keeps a text in a column of integers."""
+    (unfinished,) = [s.digest for s in uv.Store.reader(store).summaries() if s.outcome.state == "unfinished"]
+    victim = store.parent / "victim" / "model-1.safetensors"
+    victim.parent.mkdir()
+    victim.write_text("mine")
+    (store / "checkpoints" / f"{unfinished[:16]}-").mkdir()
+    edit(store, f"update run set checkpoint_stage = '/../../../victim/model' where digest = '{unfinished}'")
+    with uv.Store.writer(store) as writer:
+        sealing.seal_all(writer._engine.connect(), writer._files)  # and were its checksum right
+        with pytest.raises(uv.DamagedError):
+            writer.checkpoint(unfinished)
+        with pytest.raises(uv.DamagedError):
+            writer.add(unfinished, Chunk("diverged"))
+    assert victim.read_text() == "mine"
+
+
+def test_a_database_of_another_program_is_left_as_it_is(tmp_path):
+    file = tmp_path / "unvanish.sqlite"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("pragma journal_mode = wal")
+        database.execute("create table notes (text)")
+        database.commit()
+    before = file.read_bytes()
+    with pytest.raises(uv.StoreError, match="is not a store of unvanish"), uv.Store.writer(tmp_path):
+        pass
+    with pytest.raises(uv.StoreError, match="is not a store of unvanish"):
+        uv.Store.reader(tmp_path)
+    assert file.read_bytes() == before
+
+
+def test_a_newer_store_is_not_written_to(store):
+    edit(store, "update schema set version = 9")
+    with closing(sqlite3.connect(store / "unvanish.sqlite")) as database:
+        database.execute("drop table total")
+    before = (store / "unvanish.sqlite").read_bytes()
+    with pytest.raises(uv.StoreError, match="schema version 9"), uv.Store.writer(store):
+        pass
+    assert (store / "unvanish.sqlite").read_bytes() == before
+
+
+def test_no_file_is_removed_on_the_word_of_a_damaged_row(store):
+    before = files(store)
+    edit(store, "update run set weights = 0")
+    with uv.Store.writer(store):
+        pass
+    assert files(store) == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update run set checksum = null",
+        "update run set checksum = 'zz' where state = 'finished'",
+        "update run set digest = substr(digest, 1, 60) || 'ZZZZ' where state = 'finished'",
+        "update run set digest = X'00ff41' where state = 'failed'",
+        "update total set checksum = 'zz'",
+        "update total set runs = 'abc'",
+        "delete from total",
+        "update event set checksum = 1",
+        "delete from event where id = 1",
+    ],
+)
+def test_after_any_damage_the_user_can_go_on(statement, store):
+    """With `forget_lost_runs`, which is --restart-damaged, and `fresh`."""
+    runs = [s.recipe for s in uv.Store.reader(store).summaries() if s.recipe is not None]
+    edit(store, statement)
+    assert list(damages(uv.Store.reader(store)))
+    with uv.Store.writer(store) as writer:
+        writer.forget_lost_runs()
+    for recipe in runs:
+        uv.run(recipe, store=store, fresh=True)
+    uv.run(uv.baseline(hidden=(4,), samples=256, epochs=1), store=store)
+    left = [s for s in uv.Store.reader(store).summaries() if s.outcome.state == DAMAGED]
+    assert all(s.name is None and s.recipe is None for s in left)
+    assert len(left) <= 1  # the run of a setup of one's own, which only its name can restart
+    assert len(list(damages(uv.Store.reader(store)))) == len(left)
+
+
+def test_a_damaged_digest_does_not_keep_the_others_from_a_report(store, tmp_path, caplog):
+    edit(store, "update run set digest = X'00ff41' where state = 'failed'")
+    code, _, err = said(["report", "--store", str(store), "--to", str(tmp_path / "page.MD")])
+    assert code == 1
+    assert "left out" in err
+    assert (tmp_path / "page.MD").read_text().count("| recipe of your own") == 2
+
+
+def test_a_pipe_in_place_of_weights_is_told(store):
+    (weights, *_) = (store / "weights").iterdir()
+    weights.unlink()
+    os.mkfifo(weights)
+    assert any("is not an ordinary file" in sentence for sentence in damages(uv.Store.reader(store)))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        """update run set recipe = '{"x": 1}' where state = 'finished'""",
+        "update run set recipe = 'garbage' where state = 'failed'",
+        "update run set layers = '5' where state = 'finished'",
+        "update run set begun = 'abc' where state = 'failed'",
+        "update run set epochs = 'abc' where state = 'unfinished'",
+        "update run set last_val_acc = 'abc' where state = 'finished'",
+        "update run set state = 'zzz' where state = 'failed'",
+        "update curve set val_acc = 'abc'",
+        """update series set "values" = X'0000000000000000'""",
+    ],
+)
+def test_what_was_damaged_before_there_were_checksums_is_not_believed(statement, tmp_path):
+    store = Path(shutil.copytree(Path(__file__).parent / "stores" / "version2", tmp_path / "old"))
+    edit(store, statement)
+    for opened in (uv.Store.reader, lambda store: uv.Store.writer(store).__enter__()):
+        reader = opened(store)
+        assert any(s.outcome.state == DAMAGED for s in reader.summaries())
+        assert list(damages(reader))
+
+
+@pytest.mark.parametrize(
+    "statement", ["update runs set recipe = '{}'", "update runs set recipe = 'x'", "update runs set layers = '[1]'"]
+)
+def test_a_damaged_store_of_version_1_is_told(statement, tmp_path):
+    store = Path(shutil.copytree(Path(__file__).parent / "stores" / "version1", tmp_path / "old"))
+    edit(store, statement)
+    assert list(damages(uv.Store.reader(store)))
+
+
+def test_questions_that_no_store_can_answer_are_refused(store):
+    reader = uv.Store.reader(store)
+    for after in (None, "x", -5, 10**30):
+        with pytest.raises(uv.RecipeError):
+            reader.events(after)
+    for digest in (None, 5, "\udc80", [1]):
+        with pytest.raises(uv.RecipeError):
+            reader.record(digest)
+    with pytest.raises(uv.StoreError, match="is not in"):
+        reader.checkpoint("nope")

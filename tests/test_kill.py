@@ -168,6 +168,17 @@ def test_what_schedulers_and_terminals_send_ends_it_as_ctrl_c_does(tmp_path, und
     assert_same_bits(tmp_path, undisturbed)
 
 
+def test_it_ends_in_the_background_of_a_script_too(tmp_path):
+    """There SIGINT is ignored, by which the others are passed on."""
+    script = 'trap "" INT; exec "$@"'
+    process = subprocess.Popen(["sh", "-c", script, "sh", *command(tmp_path)], stderr=subprocess.PIPE, text=True)
+    wait_for_rows(tmp_path, 1, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "unvanish: terminated; what is done is kept" in errors
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ends a process with its parent")
 def test_workers_end_with_their_parent_at_once(tmp_path):
     process = start(tmp_path)

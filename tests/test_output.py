@@ -75,3 +75,24 @@ def test_what_fails_half_way_leaves_what_was_there(tmp_path):
 def test_control_characters_are_shown_by_their_codes():
     assert printable("a\x1b[2J\x07\u202eb\udcff") == "a\\x1b[2J\\x07\\u202eb\\udcff"
     assert printable("é ↑\n\tσ_w²") == "é ↑\n\tσ_w²"
+
+
+@pytest.mark.parametrize("name", ["r.md", "c.csv", "é" * 120, "a" * 250])
+def test_a_link_beside_the_file_is_not_followed(name, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    for planted in (f"{name}.part", f".{name}.part", f"{name}.{os.getpid()}.part"):
+        with suppress(OSError):  # too long
+            (tmp_path / planted).symlink_to(precious)
+    with suppress(uv.OutputError):
+        write_output(tmp_path / name, "x")
+    with suppress(uv.OutputError), opened_output(tmp_path / name) as file:
+        file.write("x")
+    assert precious.read_text() == "mine"
+
+
+def test_the_longest_name_can_be_written(tmp_path):
+    for name in ("a" * 255, "é" * 127):
+        check_writable(tmp_path / name)
+        write_output(tmp_path / name, "x")
+        assert (tmp_path / name).read_text() == "x"

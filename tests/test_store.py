@@ -299,7 +299,7 @@ def test_a_digest_that_leaves_the_store_is_refused(small, tmp_path):
     uv.run(small, store=tmp_path)
     with sqlite3.connect(tmp_path / "unvanish.sqlite") as database:
         database.execute("update run set digest = '../../victim'")
-    with pytest.raises(uv.DamagedError, match="its row is not what was written"):
+    with pytest.raises(uv.DamagedError, match="its row, with its recipe and outcome, is not what was written"):
         uv.Store.reader(tmp_path).record("../../victim")
     with pytest.raises(uv.StoreError, match="altered"):  # and were its checksum right
         weights_name("../../victim")

@@ -128,7 +128,7 @@ def test_nothing_is_added_to_a_run_that_is_damaged(tmp_path):
         with closing(sqlite3.connect(tmp_path / "unvanish.sqlite")) as database:
             database.execute("update run set seconds = 77")
             database.commit()
-        with pytest.raises(uv.DamagedError, match="its row is not what was written"):
+        with pytest.raises(uv.DamagedError, match="its row, with its recipe and outcome, is not what was written"):
             store.add(RECIPES[0].digest(), chunk(2, "finished"))
 
 

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Heavy imports wait until a command needs them."""
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,11 +93,18 @@ app.add_typer(lessons_commands)
 def main() -> None:
     """The entry point."""
     end_as_ctrl_c_does()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: `>&-`
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal's encoding has not is written as its code
         sys.stdout.reconfigure(errors="backslashreplace")
     command = typer.main.get_command(app)
     _without_types_of_flags(command)
-    command(prog_name="unvanish")
+    try:
+        with exit_codes():
+            command(prog_name="unvanish")
+    except typer.Exit as ended:  # of help that cannot be written
+        sys.exit(ended.exit_code)
 
 
 def _without_types_of_flags(command: Any) -> None:
@@ -130,12 +138,13 @@ def runs(
         if not verify:
             print_runs(kept.summaries())
             return
+        from unvanish.core.output import printable
         from unvanish.core.values import counted
         from unvanish.store.verify import damages
 
         whole = True
         for sentence in damages(kept):
-            typer.echo(sentence)
+            typer.echo(printable(sentence))
             whole = False
         if not whole:
             raise typer.Exit(FAILED)
@@ -239,6 +248,8 @@ def data() -> None:
 def _records(store: Path, words: list[str] | None, epochs: int | None) -> "tuple[list[Record], int]":
     """The runs that can be read, and how many others are left out, each with a sentence."""
     from unvanish.core.errors import DamagedError, StoreError
+    from unvanish.core.output import printable
+    from unvanish.store.protocol import DAMAGED
     from unvanish.store.store import Store
 
     kept = Store.reader(store)
@@ -246,9 +257,11 @@ def _records(store: Path, words: list[str] | None, epochs: int | None) -> "tuple
     records, left_out = [], 0
     for summary in found:
         try:
+            if summary.outcome.state == DAMAGED:
+                raise DamagedError(summary.outcome.error)
             record = kept.record(summary.digest, weights=False)
         except DamagedError as error:
-            typer.echo(f"unvanish: left out: {error}", err=True)
+            typer.echo(printable(f"unvanish: left out: {error}"), err=True)
             left_out += 1
             continue
         if record.recipe is not None and record.epochs and epochs in (None, record.recipe.epochs):

@@ -66,6 +66,8 @@ def end_as_ctrl_c_does() -> None:
         _received.append(signal.Signals(number))
         signal.raise_signal(signal.SIGINT)
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of `command &` in a script: they end it as well
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in SIGNALS:
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored, and so it stays
             signal.signal(number, forward)

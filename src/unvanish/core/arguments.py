@@ -25,6 +25,12 @@ def seed_number(name: str, value: Any) -> int:
     return value
 
 
+def not_negative(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise RecipeError(f"{name} must be a whole number of at least 0, not {in_brief(value)}")
+    return value
+
+
 def positive_number(name: str, value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
         raise RecipeError(f"{name} must be a number above 0, not {in_brief(value)}")

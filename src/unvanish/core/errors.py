@@ -51,7 +51,11 @@ def place_of(error: BaseException) -> str:
 def as_theirs(error: BaseException) -> str:
     """What a user's code has raised, with its place in it."""
     place = place_of(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split()) or 'without a message'}{place and f' ({place})'}"
+    try:
+        said = str(error.msg if isinstance(error, SyntaxError) else error)
+    except Exception:  # of whatever users write
+        said = ""
+    return f"{type(error).__name__}: {' '.join(said.split()) or 'without a message'}{place and f' ({place})'}"
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

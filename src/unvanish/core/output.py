@@ -1,11 +1,12 @@
 """Files that users name: looked at before the work that they are for, written whole or not at all."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 from unicodedata import category
 
 from unvanish.core.errors import OutputError
@@ -54,29 +55,37 @@ def opened_output(path: str | Path) -> Iterator[TextIO]:
             with path.open("w", newline="") as file:
                 yield file
             return
-        whole = path.resolve()
-        partial = whole.with_name(f".{whole.name[:200]}.part")
-        try:
-            with partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-                yield file
-            partial.replace(whole)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            _replacing(path.resolve()) as replacing,
+            io.TextIOWrapper(replacing, encoding="utf-8", errors="backslashreplace", newline="") as file,
+        ):
+            yield file
+            file.flush()
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write, flush to disk, then rename: after a crash the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.part")
+    with _replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside it, which takes its place when the block ends; never one that is there already, or a link."""
+    start = os.fsencode(path.name)[:200].decode("utf-8", "ignore")
+    partial = path.with_name(f"{start}.{os.getpid()}.part")
+    file = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        with os.fdopen(file, "wb", closefd=False) as opened:
+            yield opened
+        os.fsync(file)
         partial.replace(path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    finally:
+        os.close(file)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

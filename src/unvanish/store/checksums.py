@@ -7,11 +7,13 @@ more are those of the run's files. What a list of runs would show without one of
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from unvanish.store.tables import FIGURES, events, runs
 
+HEX = re.compile("[0-9a-f]{64}")
 OF_A_RUN = tuple(column.name for column in runs.columns if column.name not in ("checksum", "environment"))
 OF_AN_EVENT = tuple(column.name for column in events.columns if column.name not in ("id", "checksum"))
 
@@ -49,11 +51,11 @@ def carried_on(history: str, epochs: Iterable[Mapping[str, Any]], measured: Iter
     return history
 
 
-def total(checksums: Sequence[str]) -> str:
+def total(checksums: Sequence[Any]) -> str:
     """Of all runs, in any order: the bits of their checksums, each added without carry."""
     found = 0
     for one in checksums:
-        found ^= int(one, 16)
+        found ^= int(one if isinstance(one, str) and HEX.fullmatch(one) else of_values(repr(one)), 16)
     return f"{found:064x}"
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 
 from unvanish.core.errors import DamagedError, StoreError
 from unvanish.core.output import write_whole
@@ -11,11 +12,13 @@ from unvanish.store.sentences import in_sentences
 
 FOLDERS = ("checkpoints", "weights")
 DIGEST = re.compile("[0-9a-f]{64}")
-OURS = re.compile(r"([0-9a-f]{16})(?:-(\d+)-(\d+))?\.safetensors(\.part)?")
+OURS = re.compile(r"([0-9a-f]{16})(?:-(\d+)-(\d+))?\.safetensors(\.(\d+\.)?part)?")
 
 
 def checkpoint_name(digest: str, stage: int, epoch: int) -> str:
-    """Of the checkpoint after that epoch, in the store's folder."""
+    """Of the checkpoint after that epoch, in the store's folder. Raises `DamagedError` where these are no numbers."""
+    if type(stage) is not int or type(epoch) is not int or min(stage, epoch) < 0:  # SQLite keeps a text in any column
+        raise DamagedError("the number of its checkpoint is not one")
     return f"checkpoints/{_short(digest)}-{stage}-{epoch}.safetensors"
 
 
@@ -60,11 +63,9 @@ class Files:
         """Raises `DamagedError` where the file is not there any more, or is another than was kept."""
         with in_sentences(self._folder):
             try:
-                content = self._contents[name] if self._folder is None else (self._folder / name).read_bytes()
+                content = self._content(name)
             except (KeyError, FileNotFoundError):
                 raise DamagedError(f"its file {name} is missing") from None
-            except IsADirectoryError:
-                raise DamagedError(f"its file {name} is a folder") from None
         if of_bytes(content) != checksum:
             raise DamagedError(f"its file {name} is not what was written")
         return content
@@ -72,9 +73,17 @@ class Files:
     def checksum(self, name: str) -> str | None:
         """Of a file as it is; `None` where it cannot be read."""
         try:
-            return of_bytes(self._contents[name] if self._folder is None else (self._folder / name).read_bytes())
-        except (KeyError, OSError):
+            return of_bytes(self._content(name))
+        except (KeyError, OSError, DamagedError):
             return None
+
+    def _content(self, name: str) -> bytes:
+        if self._folder is None:
+            return self._contents[name]
+        path = self._folder / name
+        if not S_ISREG(path.lstat().st_mode):  # a pipe would never end, and a link leads elsewhere
+            raise DamagedError(f"its file {name} is not an ordinary file")
+        return path.read_bytes()
 
     def remove(self, name: str) -> None:
         if self._folder is None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from sqlalchemy import Connection, Row, select
 
 from unvanish.core.errors import DamagedError
+from unvanish.core.output import printable
+from unvanish.core.values import counted
 from unvanish.store import checksums
 from unvanish.store.reading import Rows
 from unvanish.store.tables import runs, totals
@@ -19,8 +21,8 @@ def naming_the_run(digest: str, folder: Path | None) -> Iterator[None]:
         yield
     except DamagedError as error:
         raise DamagedError(
-            f"run {digest[:12]} in {folder} is damaged: {error}. Other runs are not affected. To train it anew: "
-            "unvanish reproduce … --restart-damaged, in Python run(…, fresh=True); `unvanish runs --verify` checks all"
+            f"run {printable(digest[:12])} in {folder} is damaged: {error}. Other runs are not affected. To train it "
+            "anew: unvanish reproduce … --restart-damaged, or in Python run(…, fresh=True)"
         ) from error
 
 
@@ -28,8 +30,16 @@ def intact(row: Row, environments: Mapping[int, str]) -> str:
     """The run's environment, as its canonical JSON, if that and the row are what was written."""
     environment = environments.get(row.environment)
     if environment is None or not checksums.agree(checksums.of_run, row._mapping, environment, kept=row.checksum):
-        raise DamagedError("its row is not what was written")
+        raise DamagedError("its row, with its recipe and outcome, is not what was written")
     return environment
+
+
+def is_intact(row: Row, environments: Mapping[int, str]) -> bool:
+    try:
+        intact(row, environments)
+    except DamagedError:
+        return False
+    return True
 
 
 def intact_history(row: Row, of_curve: Rows, of_series: Rows) -> None:
@@ -43,7 +53,8 @@ def intact_events(rows: Sequence[Row], after: int, kept: int | None, folder: Pat
         if row.id != number or not checksums.agree(checksums.of_event, row._mapping, kept=row.checksum):
             raise DamagedError(f"event {number} in {folder} is damaged or missing")
     if not isinstance(kept, int) or after + len(rows) < kept:
-        raise DamagedError(f"events after number {after + len(rows)} in {folder} are missing: {kept} were written")
+        written = kept if isinstance(kept, int) else "an unknown number"
+        raise DamagedError(f"events after number {after + len(rows)} in {folder} are missing: {written} were written")
 
 
 def intact_list(connection: Connection, folder: Path | None) -> None:
@@ -51,7 +62,8 @@ def intact_list(connection: Connection, folder: Path | None) -> None:
     read = connection.execute(select(runs.c.checksum)).scalars().all()
     kept = connection.execute(select(totals)).first()
     if kept is None or kept.runs != len(read) or not checksums.agree(checksums.total, read, kept=kept.checksum):
-        written = "an unknown number" if kept is None else kept.runs
+        written = kept.runs if kept is not None and isinstance(kept.runs, int) else "an unknown number"
         raise DamagedError(
-            f"the list of runs in {folder} is damaged: {len(read)} can be read, {written} were written, or others"
+            f"the list of runs in {folder} is damaged, its checksum does not match: {counted(len(read), 'run')} found, "
+            f"{written} expected"
         )

@@ -8,11 +8,10 @@ from sqlalchemy import Connection, Row, select
 
 from unvanish.core.curve import Outcome
 from unvanish.core.errors import DamagedError
-from unvanish.core.recipe import Recipe
 from unvanish.store.conditions import texts_of_environments
 from unvanish.store.intact import intact, intact_list
 from unvanish.store.protocol import DAMAGED, Summary
-from unvanish.store.reading import outcome_of
+from unvanish.store.reading import outcome_of, recipe_of
 from unvanish.store.tables import runs
 
 log = logging.getLogger("unvanish")
@@ -30,10 +29,6 @@ def warn_of_lost_runs(connection: Connection, folder: Path | None) -> None:
         intact_list(connection, folder)
     except DamagedError as error:
         log.warning("%s; `unvanish reproduce … --restart-damaged` goes on with those that are there", error)
-
-
-def recipe_of(row: Row) -> Recipe | None:
-    return None if row.recipe is None else Recipe.model_validate(row.recipe)
 
 
 def _summary(row: Row, environments: Mapping[int, str]) -> Summary:

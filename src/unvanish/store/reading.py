@@ -1,5 +1,6 @@
 """From rows to the types of `core` and back."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -8,12 +9,17 @@ import numpy as np
 from sqlalchemy import Connection, Row, select
 
 from unvanish.core.curve import Epoch, Outcome
+from unvanish.core.errors import UnvanishError
+from unvanish.core.recipe import Recipe
 from unvanish.core.table import Table
 from unvanish.measure.quantities import ALL
+from unvanish.store.files import DIGEST, checkpoint_name
 from unvanish.store.tables import FIGURES, SUMMARY, curve, series
 
 # What quantities were called in stores of version 1.
 RENAMED = {"backward_signal": "backward_rms", "weight_gradient": "weight_gradient_norm"}
+
+STATES = ("unfinished", "finished", "diverged", "failed")
 
 Rows = Sequence[Any]  # mappings by column
 
@@ -23,6 +29,48 @@ def rows_of(connection: Connection, digest: str) -> tuple[Rows, Rows]:
     of_curve = select(curve).where(curve.c.digest == digest).order_by(curve.c.stage, curve.c.epoch)
     of_series = select(series).where(series.c.digest == digest).order_by(series.c.stage, series.c.epoch)
     return connection.execute(of_curve).mappings().all(), connection.execute(of_series).mappings().all()
+
+
+def recipe_of(row: Row) -> Recipe | None:
+    return None if row.recipe is None else Recipe.model_validate(row.recipe)
+
+
+def is_its_digest(run: Row) -> bool:
+    """Whether a run's digest is that of its recipe or name, as far as these can be read."""
+    try:
+        recipe = recipe_of(run)
+        own = digest_of_name(run.name) if recipe is None else recipe.digest()
+    except (UnvanishError, TypeError, ValueError):
+        return isinstance(run.digest, str) and DIGEST.fullmatch(run.digest) is not None
+    return run.digest == own
+
+
+def digest_of_name(name: str) -> str:
+    """Of a setup of one's own."""
+    return hashlib.sha256(f"name: {name}".encode()).hexdigest()
+
+
+def can_be_read(run: Row, of_curve: Rows, of_series: Rows) -> bool:
+    """Whether what a store without checksums holds of a run is of the types that it has to be."""
+    try:
+        recipe_of(run)
+        checkpoint_or_none = (run.checkpoint_stage, run.checkpoint_epoch)
+        if run.checkpoint_epoch is not None:
+            checkpoint_name(run.digest, *checkpoint_or_none)
+        numbers = [run.begun, run.seconds, *(row[name] for row in of_curve for name in ("stage", "epoch"))]
+        perhaps = [run.last_val_acc, run.best_val_acc, *(row[name] for row in of_curve for name in FIGURES)]
+        return (
+            DIGEST.fullmatch(run.digest) is not None
+            and run.state in STATES
+            and type(run.epochs) is int
+            and isinstance(run.layers, list)
+            and all(isinstance(layer, str) for layer in run.layers)
+            and all(isinstance(number, int | float) for number in numbers)
+            and all(number is None or isinstance(number, int | float) for number in perhaps)
+            and all(row["values"] is not None and len(row["values"]) == len(run.layers) for row in of_series)
+        )
+    except (UnvanishError, TypeError, ValueError, KeyError):
+        return False
 
 
 def epochs_of(rows: Rows) -> list[Epoch]:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from unvanish.core.errors import DamagedError
 from unvanish.store import checksums
 from unvanish.store.conditions import texts_of_environments
 from unvanish.store.files import Files, checkpoint_name, weights_name
-from unvanish.store.reading import rows_of
+from unvanish.store.reading import can_be_read, rows_of
 from unvanish.store.tables import events, runs, totals
 
 
@@ -23,17 +22,21 @@ def seal_run(connection: Connection, digest: str, before: str | None) -> None:
 def _carry_on_total(connection: Connection, more: int, changed: Sequence[str]) -> None:
     """The total over all runs, with the checksums that came or went; without reading the others."""
     known = connection.execute(select(totals)).first()
-    if known is None:
-        raise DamagedError("the total over all runs is missing: the store's database was altered")
+    if known is None or type(known.runs) is not int or not checksums.HEX.fullmatch(str(known.checksum)):
+        count(connection)  # it is damaged, as opening the store has told
+        return
     sums = checksums.total([known.checksum, *changed])
     connection.execute(update(totals).values(runs=known.runs + more, checksum=sums))
 
 
 def seal_all(connection: Connection, files: Files) -> None:
-    """Write the checksums of everything as it is."""
+    """Write the checksums of everything as it is; a run that cannot be read gets none, and so is damaged."""
     environments = texts_of_environments(connection)
     for row in connection.execute(select(runs)).all():
-        sums: dict[str, str | None] = {"history": checksums.carried_on(row.digest, *rows_of(connection, row.digest))}
+        of_curve, of_series = rows_of(connection, row.digest)
+        if not can_be_read(row, of_curve, of_series):
+            continue
+        sums: dict[str, str | None] = {"history": checksums.carried_on(row.digest, of_curve, of_series)}
         if row.checkpoint_epoch is not None:
             name = checkpoint_name(row.digest, row.checkpoint_stage, row.checkpoint_epoch)
             sums["checkpoint_sha256"] = files.checksum(name)

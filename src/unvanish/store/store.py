@@ -1,6 +1,5 @@
 """The store in a folder: a SQLite file, with weights and checkpoints as safetensors beside it; or in memory."""
 
-import hashlib
 import json
 import logging
 import time
@@ -12,7 +11,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
-from unvanish.core.arguments import a_path
+from unvanish.core.arguments import a_path, a_text, not_negative
 from unvanish.core.errors import DamagedError, StoreError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import unpack
@@ -21,12 +20,21 @@ from unvanish.store.chunk import Chunk, rows_of_table
 from unvanish.store.conditions import environment_id, going_on, texts_of_environments
 from unvanish.store.events import Event
 from unvanish.store.files import Files, checkpoint_name, refuse_foreign, weights_name
-from unvanish.store.intact import intact, intact_events, intact_history, naming_the_run
-from unvanish.store.listing import recipe_of, summaries, warn_of_lost_runs
+from unvanish.store.intact import intact, intact_events, intact_history, is_intact, naming_the_run
+from unvanish.store.listing import summaries, warn_of_lost_runs
 from unvanish.store.lock import LOCK, OWNER, locked, sign
-from unvanish.store.opening import readable
+from unvanish.store.opening import readable, refuse_another_s
 from unvanish.store.protocol import ENDED, Header, Start, Summary
-from unvanish.store.reading import epochs_of, outcome_of, rows_of, summary_of, table_of
+from unvanish.store.reading import (
+    digest_of_name,
+    epochs_of,
+    is_its_digest,
+    outcome_of,
+    recipe_of,
+    rows_of,
+    summary_of,
+    table_of,
+)
 from unvanish.store.record import Record
 from unvanish.store.sealing import count, seal_run
 from unvanish.store.sentences import in_sentences
@@ -80,6 +88,7 @@ class Store:
     @classmethod
     def _opened(cls, folder: Path) -> Self:
         """The store behind the lock, with its tables, without what a killed writer left over."""
+        refuse_another_s(folder / FILE)
         store = cls(folder, engine_for(folder / FILE, readonly=False))
         with in_sentences(folder):
             sign(folder)
@@ -91,18 +100,19 @@ class Store:
             if connection.execute(select(schema)).first() is None:
                 connection.execute(insert(schema).values(version=SCHEMA_VERSION))
                 count(connection)
-        store._check_version()
         store._remove_left_over()
         with store.reading() as connection:
             warn_of_lost_runs(connection, folder)
         return store
 
     def _remove_left_over(self) -> None:
-        """Files of our runs that a killed writer left before it could name them."""
-        for name, start in self._files.of_runs():
-            with self.reading() as connection:
-                row = connection.execute(select(runs).where(runs.c.digest.between(start, f"{start}g"))).first()
-            if row is not None and name not in _files_of(row):
+        """Files of our runs that a killed writer left before it could name them; of damaged runs none."""
+        with self.reading() as connection:
+            environments = texts_of_environments(connection)
+            rows = [row for row in connection.execute(select(runs)) if is_intact(row, environments)]
+        kept = {row.digest[:16]: _files_of(row) for row in rows}
+        for name, start in list(self._files.of_runs()):
+            if start in kept and name not in kept[start]:
                 self._files.remove(name)
 
     @classmethod
@@ -114,9 +124,7 @@ class Store:
         file = a_path("the store's folder", folder) / FILE
         if not file.exists():
             raise StoreError(f"'{folder}' holds no store yet; `unvanish reproduce --store {folder}` makes one")
-        store = cls(file.parent, readable(file))
-        store._check_version()
-        return store
+        return cls(file.parent, readable(file))
 
     @classmethod
     @contextmanager
@@ -140,7 +148,7 @@ class Store:
 
     def begin_named(self, name: str, header: Header, *, fresh: bool = False) -> tuple[str, Start]:
         """The same for a run of a setup that has a name in place of a recipe; and the digest of the name."""
-        digest = hashlib.sha256(f"name: {name}".encode()).hexdigest()
+        digest = digest_of_name(name)
         return digest, self._begin(digest, header, fresh, name=name)
 
     def _begin(self, digest: str, header: Header, fresh: bool, **what: Any) -> Start:
@@ -240,6 +248,10 @@ class Store:
             with self._writing() as connection:
                 connection.execute(delete(events))
         with self._writing() as connection:
+            environments = texts_of_environments(connection)
+            for row in connection.execute(select(runs)).all():
+                if not is_intact(row, environments) and not is_its_digest(row):  # nobody can ask for it
+                    connection.execute(delete(runs).where(runs.c.digest == row.digest))
             count(connection)
 
     def note(self, happened: Sequence[Event]) -> None:
@@ -263,6 +275,7 @@ class Store:
 
     def record(self, digest: str, *, weights: bool = True) -> Record:
         """One run in full. Raises `StoreError` where it is not in the store, `DamagedError` where it is damaged."""
+        a_text("a digest", digest)
         with self.reading() as connection:
             row = _run(connection, digest)
             if row is None:
@@ -285,6 +298,7 @@ class Store:
 
     def events(self, after: int = 0) -> list[Event]:
         """What has happened since the event of that number: call it again and again to follow a study that runs."""
+        not_negative("after", after)
         with self.reading() as connection:
             kept = connection.execute(select(totals.c.events)).scalar()
             rows = connection.execute(select(events).where(events.c.id > after).order_by(events.c.id)).all()
@@ -297,7 +311,7 @@ class Store:
             row, environments = _run(connection, digest), texts_of_environments(connection)
         with naming_the_run(digest, self.folder):
             if row is None:
-                raise DamagedError("its row is missing")
+                raise StoreError(f"run {digest[:12]} is not in {self.folder}")
             intact(row, environments)
             if row.checkpoint_epoch is None:
                 return None
@@ -316,15 +330,6 @@ class Store:
     def reading(self) -> Iterator[Connection]:
         with in_sentences(self.folder), self._engine.connect() as connection:
             yield connection
-
-    def _check_version(self) -> None:
-        with self.reading() as connection:
-            found = connection.execute(select(schema.c.version)).scalar()
-        if found != SCHEMA_VERSION:
-            raise StoreError(
-                f"{self.folder} has schema version {found}, this unvanish has {SCHEMA_VERSION}; "
-                "name another folder with --store"
-            )
 
 
 def _run(connection: Connection, digest: str) -> Row | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect, text
 
+from unvanish.core.curve import Epoch
 from unvanish.store.files import Files
 from unvanish.store.reading import RENAMED, epochs_of, rows_of, summary_of
 from unvanish.store.sealing import seal_all
@@ -53,7 +54,7 @@ def _from_version_1(connection: Connection) -> None:
         )
     )
     for row in old_runs:
-        epochs = epochs_of(rows_of(connection, row["digest"])[0])
+        epochs = _epochs(connection, row["digest"])
         last = epochs[-1] if epochs and row["checkpoint"] is not None else None
         found = summary_of(epochs, row["state"]) | {
             "checkpoint_stage": last and last.stage,
@@ -72,14 +73,24 @@ def _from_version_1(connection: Connection) -> None:
         connection.execute(text(f"drop table {table}"))
 
 
+def _epochs(connection: Connection, digest: str) -> list[Epoch]:
+    """None of a run whose curve is damaged, which is told when it is read."""
+    epochs = epochs_of(rows_of(connection, digest)[0])
+    return epochs if all(isinstance(row.val_acc, float) for row in epochs) else []
+
+
 def _run(row: Any) -> dict[str, Any]:
-    recipe, layers = json.loads(row["recipe"]), json.loads(row["layers"])
+    try:
+        recipe, layers = json.loads(row["recipe"]), json.loads(row["layers"])
+        units = dict(zip(layers, [*recipe["network"]["hidden"], recipe["network"]["classes"]], strict=True))
+    except (ValueError, TypeError, KeyError):  # damaged: kept as it is, and told when it is read
+        recipe, layers, units = row["recipe"], [], {}
     return {
         "digest": row["digest"],
         "recipe": recipe,
         "environment": row["environment"],
         "layers": layers,
-        "units": dict(zip(layers, [*recipe["network"]["hidden"], recipe["network"]["classes"]], strict=True)),
+        "units": units,
         "state": row["state"],
         "error": row["error"],
         "weights": row["weights"] is not None,

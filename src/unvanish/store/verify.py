@@ -21,9 +21,8 @@ def damages(store: Store) -> Iterator[str]:
             digests = connection.execute(select(runs.c.digest).order_by(runs.c.begun)).scalars().all()
     except StoreError:  # told above
         return
-    for digest in digests:
-        yield from _told(lambda digest=digest: store.record(digest))
-        yield from _told(lambda digest=digest: store.checkpoint(digest))
+    for digest in map(str, digests):
+        yield from _told(lambda digest=digest: (store.record(digest), store.checkpoint(digest)))
 
 
 def _database(store: Store) -> None:

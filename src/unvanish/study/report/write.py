@@ -30,5 +30,5 @@ def write_report(groups: Sequence[Group], path: Path, figures: "dict[str, AnyFig
     from unvanish.study.report.markdown import markdown
     from unvanish.study.report.page import page
 
-    content = markdown(groups) if path.suffix == ".md" else page(groups, figures or all_figures(groups))
+    content = markdown(groups) if path.suffix.lower() == ".md" else page(groups, figures or all_figures(groups))
     write_output(path, content)
