@@ -375,5 +375,5 @@ def test_every_layer_below_a_cut_is_named() -> None:
 
 
 def test_no_step_at_all_is_refused() -> None:
-    with pytest.raises(uv.UnvanishError, match="steps must be a whole number from 1"):
+    with pytest.raises(uv.UnvanishError, match="steps must be a whole number of at least 1"):
         uv.check(deep_sigmoid(), toy(), loss_fn=LOSS, steps=0)

@@ -287,5 +287,5 @@ def test_models_and_losses_that_differentiate_by_the_input(make, loss_fn, batche
 
 def test_held_out_may_be_none_and_nothing_else_that_holds_no_batches() -> None:
     assert uv.run(setup(), BATCHES, steps=2, held_out=None).epochs
-    with pytest.raises(uv.RecipeError, match="held_out are batches"):
+    with pytest.raises(uv.RecipeError, match="held_out must be an iterable"):
         uv.run(setup(), BATCHES, steps=2, held_out=3)

@@ -13,8 +13,10 @@ MOST = 10**9  # of what is counted: more is a mistake, and would overflow elsewh
 
 def at_least_one(name: str, value: Any, most: int = MOST) -> int:
     """A count."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        raise RecipeError(f"{name} must be a whole number from 1 to {most}, not {in_brief(value)}")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RecipeError(f"{name} must be a whole number of at least 1, not {in_brief(value)}")
+    if value > most:
+        raise RecipeError(f"{name} must be a whole number of at most {most:,}, not {in_brief(value)}")
     return value
 
 
