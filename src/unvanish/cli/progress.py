@@ -145,7 +145,7 @@ def title(recipe: Recipe) -> str:
     if name not in METHODS:
         return short_title(recipe)
     title = f"{METHODS[name][0]}, {recipe}" if recipe.remedies else METHODS[name][0]
-    return f"{name:<10}{title}{_seed(recipe)}"
+    return f"{name:<9} {title}{_seed(recipe)}"
 
 
 def short_title(recipe: Recipe) -> str:
