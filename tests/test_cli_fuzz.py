@@ -20,6 +20,7 @@ from unvanish.cli.commands import app
 
 COMMAND: Any = typer.main.get_command(app)
 CODES = (0, 1, 2)
+FULL = Path("/dev/full")
 ODD_WORDS = (
     """x . .. / /dev/null /dev/full - -- -1 0 1 2 nan inf 1e400 18446744073709551616 1.5 True é <b> [red] %s ~"""
 )
@@ -147,14 +148,14 @@ def test_five_thousand_command_lines_give_a_result_or_a_sentence(place, monkeypa
     holds(place, words, monkeypatch)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this machine has no /dev/full")  # noqa: PTH110
+@pytest.mark.skipif(not FULL.exists(), reason="this machine has no /dev/full")
 @pytest.mark.parametrize(
     "words", [["runs"], ["show", "of my own"], ["export", "--to", "-"], ["rule", "--list"], ["data"]]
 )
 def test_a_full_standard_output_is_a_sentence(place, words):
 
     store = [] if words[0] in ("rule", "data") else ["--store", str(place / "store")]
-    with open("/dev/full", "w") as full:  # noqa: PTH123
+    with FULL.open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "unvanish", *words, *store],
             stdout=full,
@@ -185,7 +186,7 @@ def test_a_closed_output_is_no_traceback(words, closed, place):
     assert done.returncode in (0, 1)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this machine has no /dev/full")  # noqa: PTH110
+@pytest.mark.skipif(not FULL.exists(), reason="this machine has no /dev/full")
 @pytest.mark.parametrize("words", ["--help", "--version", "runs --help"])
 def test_help_into_a_full_disk_is_a_sentence(words, place):
     command = f"{sys.executable} -m unvanish {words} >/dev/full"

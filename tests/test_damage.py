@@ -349,6 +349,7 @@ def test_a_pipe_in_place_of_weights_is_told(store):
         "update run set state = 'zzz' where state = 'failed'",
         "update curve set val_acc = 'abc'",
         """update series set "values" = X'0000000000000000'""",
+        "update environments set facts = '{' where id = 1",
     ],
 )
 def test_what_was_damaged_before_there_were_checksums_is_not_believed(statement, tmp_path):
@@ -358,6 +359,21 @@ def test_what_was_damaged_before_there_were_checksums_is_not_believed(statement,
         reader = opened(store)
         assert any(s.outcome.state == DAMAGED for s in reader.summaries())
         assert list(damages(reader))
+
+
+def test_files_that_were_cut_before_there_were_checksums_are_told(tmp_path):
+    store = Path(shutil.copytree(Path(__file__).parent / "stores" / "version2", tmp_path / "old"))
+    cut = [file for file in files(store) if file.suffix == ".safetensors"]
+    for file in cut:
+        file.write_bytes(file.read_bytes()[:100])
+    assert len(list(damages(uv.Store.reader(store)))) == len(cut) == 3
+
+
+def test_an_event_that_was_damaged_before_is_told(tmp_path):
+    store = Path(shutil.copytree(Path(__file__).parent / "stores" / "version2", tmp_path / "old"))
+    edit(store, "update event set data = 'x' where id = 1")
+    with pytest.raises(uv.DamagedError, match="event 1"):
+        uv.Store.reader(store).events()
 
 
 @pytest.mark.parametrize(

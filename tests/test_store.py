@@ -162,6 +162,10 @@ def test_left_over_files_of_a_killed_writer_are_removed(small, tmp_path):
     uv.run(small, store=tmp_path)
     (tmp_path / "checkpoints").mkdir(exist_ok=True)
     names = [f"checkpoints/{small.digest()[:16]}-1-1.safetensors", f"weights/{small.digest()[:16]}.safetensors.part"]
+    names += [
+        f"{kind}/{small.digest()[:16]}{end}.safetensors.4711.part"
+        for kind, end in (("checkpoints", "-1-2"), ("weights", ""))
+    ]
     for name in names:
         (tmp_path / name).write_bytes(b"half")
     with uv.Store.writer(tmp_path):

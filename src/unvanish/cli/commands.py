@@ -95,7 +95,7 @@ def main() -> None:
     end_as_ctrl_c_does()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: `>&-`
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (until the process ends)
     if isinstance(sys.stdout, io.TextIOWrapper):  # what the terminal's encoding has not is written as its code
         sys.stdout.reconfigure(errors="backslashreplace")
     command = typer.main.get_command(app)

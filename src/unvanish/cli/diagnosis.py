@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from unvanish.cli.exit import FAILED, USAGE, exit_codes
-from unvanish.cli.options import MOST, SeedOption, in_colour, path_named
+from unvanish.cli.options import SeedOption, in_colour, path_named
 from unvanish.cli.repair import repair_of
+from unvanish.core.arguments import MOST
 
 commands = typer.Typer()
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unvanish.core.arguments import a_path
+from unvanish.core.errors import RecipeError
+
 if TYPE_CHECKING:
     from unvanish.study.report.figures import AnyFigure
     from unvanish.study.report.results import Group
@@ -16,18 +19,13 @@ DEFAULT_STORE = Path("unvanish-runs")
 
 
 def path_named(text: str) -> Path:
-    """A path that has a name: Python takes an empty one for the current folder."""
-    if not text:
-        raise typer.BadParameter("an empty name names no file or folder")
-    path = Path(text)
+    """A path that can be one; the root of the file system is refused."""
+    try:
+        path = a_path("a path", text)
+    except RecipeError as error:
+        raise typer.BadParameter(str(error)) from error
     if path.absolute() == Path(path.absolute().anchor):
         raise typer.BadParameter("the root of the file system is no place for files; name a folder or file in it")
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass  # whether it can be written or read is another question
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{text!r}: {getattr(error, 'strerror', None) or error}") from error
     return path
 
 
@@ -46,7 +44,6 @@ StoreOption = Annotated[
     Path, typer.Option("--store", metavar="DIR", parser=path_named, help="The folder that keeps the runs.")
 ]
 LARGEST_STD = 1e6
-MOST = 10**9  # of what is counted, as in `core.values`, which takes pydantic's time to import
 SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Seed of torch's random numbers.")]
 FiguresOption = Annotated[
     Path | None, typer.Option(metavar="DIR", parser=path_named, help="Also write every figure into this folder.")

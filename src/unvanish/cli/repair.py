@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from unvanish.cli.exit import FAILED, INTERRUPTED, USAGE, exit_codes
-from unvanish.cli.options import MOST, SeedOption, in_colour, path_named
+from unvanish.cli.options import SeedOption, in_colour, path_named
+from unvanish.core.arguments import MOST
 
 commands = typer.Typer()
 

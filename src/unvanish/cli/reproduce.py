@@ -8,7 +8,6 @@ import typer
 from unvanish.cli.exit import FAILED, exit_codes
 from unvanish.cli.options import (
     DEFAULT_STORE,
-    MOST,
     FiguresOption,
     FormatOption,
     StoreOption,
@@ -17,6 +16,7 @@ from unvanish.cli.options import (
     figures_of,
     path_named,
 )
+from unvanish.core.arguments import MOST
 
 if TYPE_CHECKING:
     from unvanish.core.recipe import Recipe

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from unvanish.cli.exit import exit_codes
-from unvanish.cli.options import MOST, path_named, standard_deviation
+from unvanish.cli.options import path_named, standard_deviation
+from unvanish.core.arguments import MOST
 
 commands = typer.Typer()
 

@@ -47,6 +47,15 @@ def printable(text: str) -> str:
     return "".join(c if c in "\n\t" or category(c) not in hidden else ascii(c)[1:-1] for c in text)
 
 
+def not_a_formula(cell: str) -> str:
+    """A text of a table that a spreadsheet would run, with the apostrophe that makes it a text.
+
+    >>> not_a_formula("=1+1"), not_a_formula("2")
+    ("'=1+1", '2')
+    """
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
 @contextmanager
 def opened_output(path: str | Path) -> Iterator[TextIO]:
     """The same for a file that is written piece by piece."""

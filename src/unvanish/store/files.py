@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
 
+from safetensors import SafetensorError
+
 from unvanish.core.errors import DamagedError, StoreError
 from unvanish.core.output import write_whole
+from unvanish.core.serialisation import unpack
 from unvanish.store.checksums import of_bytes
 from unvanish.store.sentences import in_sentences
 
@@ -71,11 +74,13 @@ class Files:
         return content
 
     def checksum(self, name: str) -> str | None:
-        """Of a file as it is; `None` where it cannot be read."""
+        """Of a file as it is; `None` where it is none of safetensors."""
         try:
-            return of_bytes(self._content(name))
-        except (KeyError, OSError, DamagedError):
+            content = self._content(name)
+            unpack(content)
+        except (KeyError, OSError, ValueError, SafetensorError, DamagedError):
             return None
+        return of_bytes(content)
 
     def _content(self, name: str) -> bytes:
         if self._folder is None:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, select
 
 from unvanish.core.curve import Outcome
 from unvanish.core.errors import DamagedError
+from unvanish.core.output import printable
 from unvanish.store.conditions import texts_of_environments
 from unvanish.store.intact import intact, intact_list
 from unvanish.store.protocol import DAMAGED, Summary
@@ -28,7 +29,8 @@ def warn_of_lost_runs(connection: Connection, folder: Path | None) -> None:
     try:
         intact_list(connection, folder)
     except DamagedError as error:
-        log.warning("%s; `unvanish reproduce … --restart-damaged` goes on with those that are there", error)
+        told = printable(str(error))  # of a folder with any name
+        log.warning("%s; `unvanish reproduce … --restart-damaged` goes on with those that are there", told)
 
 
 def _summary(row: Row, environments: Mapping[int, str]) -> Summary:

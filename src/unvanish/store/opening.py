@@ -94,7 +94,6 @@ def _in_memory(file: Path) -> Engine:
 
 def _upgraded(engine: Engine, files: Files) -> Engine:
     with engine.connect() as connection:
-        if is_old(connection):
-            upgrade(connection, files)
-            connection.commit()
+        upgrade(connection, files)
+        connection.commit()
     return engine

@@ -1,6 +1,7 @@
 """From rows to the types of `core` and back."""
 
 import hashlib
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -50,13 +51,13 @@ def digest_of_name(name: str) -> str:
     return hashlib.sha256(f"name: {name}".encode()).hexdigest()
 
 
-def can_be_read(run: Row, of_curve: Rows, of_series: Rows) -> bool:
+def can_be_read(run: Row, environment: Any, of_curve: Rows, of_series: Rows) -> bool:
     """Whether what a store without checksums holds of a run is of the types that it has to be."""
     try:
         recipe_of(run)
-        checkpoint_or_none = (run.checkpoint_stage, run.checkpoint_epoch)
+        json.loads(environment)
         if run.checkpoint_epoch is not None:
-            checkpoint_name(run.digest, *checkpoint_or_none)
+            checkpoint_name(run.digest, run.checkpoint_stage, run.checkpoint_epoch)
         numbers = [run.begun, run.seconds, *(row[name] for row in of_curve for name in ("stage", "epoch"))]
         perhaps = [run.last_val_acc, run.best_val_acc, *(row[name] for row in of_curve for name in FIGURES)]
         return (

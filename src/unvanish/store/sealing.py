@@ -30,11 +30,12 @@ def _carry_on_total(connection: Connection, more: int, changed: Sequence[str]) -
 
 
 def seal_all(connection: Connection, files: Files) -> None:
-    """Write the checksums of everything as it is; a run that cannot be read gets none, and so is damaged."""
+    """Write the checksums of everything as it is; what cannot be read gets none, and so is damaged."""
     environments = texts_of_environments(connection)
     for row in connection.execute(select(runs)).all():
         of_curve, of_series = rows_of(connection, row.digest)
-        if not can_be_read(row, of_curve, of_series):
+        environment = environments.get(row.environment)
+        if not can_be_read(row, environment, of_curve, of_series):
             continue
         sums: dict[str, str | None] = {"history": checksums.carried_on(row.digest, of_curve, of_series)}
         if row.checkpoint_epoch is not None:
@@ -42,9 +43,11 @@ def seal_all(connection: Connection, files: Files) -> None:
             sums["checkpoint_sha256"] = files.checksum(name)
         if row.weights:
             sums["weights_sha256"] = files.checksum(weights_name(row.digest))
-        sums["checksum"] = checksums.of_run({**row._mapping, **sums}, environments.get(row.environment))
+        sums["checksum"] = checksums.of_run({**row._mapping, **sums}, environment)
         connection.execute(update(runs).where(runs.c.digest == row.digest).values(sums))
     for row in connection.execute(select(events)).all():
+        if not isinstance(row.data, dict):
+            continue
         connection.execute(
             update(events).where(events.c.id == row.id).values(checksum=checksums.of_event(row._mapping))
         )

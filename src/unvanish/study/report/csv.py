@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from unvanish.core.curve import CURVE_COLUMNS
-from unvanish.core.output import opened_output
+from unvanish.core.output import not_a_formula, opened_output
 from unvanish.measure.quantities import ALL
 from unvanish.store.record import Record
 from unvanish.study.methods import label
 from unvanish.study.report.results import recipe_of
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # text that begins so is run by spreadsheets; an apostrophe makes it text
 
 
 def write_csv(records: Iterable[Record], to: Path, *, layers: bool = False) -> None:
@@ -50,7 +48,7 @@ def _flow_rows(record: Record) -> tuple[tuple[str, ...], Iterator[tuple]]:
 def _cell(value: Any) -> Any:
     if isinstance(value, float) and math.isnan(value):
         return ""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    return not_a_formula(value) if isinstance(value, str) else value
 
 
 @contextmanager

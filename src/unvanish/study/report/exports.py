@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 
 from unvanish import __version__
+from unvanish.core.output import not_a_formula
 from unvanish.study.report.results import COLUMNS, Group, table
 
 SPECIAL = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "→": r"$\to$", "×": r"$\times$", "²": r"$^2$",
@@ -35,13 +36,8 @@ def as_csv(groups: Sequence[Group]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows([_cell(cell) for cell in row] for row in table(groups))
+    writer.writerows(map(not_a_formula, row) for row in table(groups))
     return text.getvalue()
-
-
-def _cell(cell: str) -> str:
-    """A spreadsheet takes what begins so for a formula."""
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@") else cell
 
 
 def as_latex(groups: Sequence[Group]) -> str:
