@@ -56,8 +56,10 @@ def a_function(name: str, value: Any) -> Any:
 
 def a_path(name: str, value: Any) -> Path:
     """Of a file or a folder, there or not."""
-    if not isinstance(value, str | PathLike) or not str(value):
-        raise RecipeError(f"{name} must be a path, a text that is not empty or a pathlib.Path, not {in_brief(value)}")
+    if not isinstance(value, str | PathLike):
+        raise RecipeError(f"{name} must be a text or a pathlib.Path, not {in_brief(value)}")
+    if not str(value):
+        raise RecipeError(f"{name} is an empty name, which names no file or folder")
     path = Path(value)
     try:
         path.stat()
