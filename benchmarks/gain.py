@@ -8,7 +8,8 @@ import sys
 import torch
 
 import unvanish as uv
-from unvanish.data.fashion_mnist import FashionMNIST, Images, fashion_mnist
+from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.data.images import DataSet, Images
 from unvanish.study.training import training
 from unvanish.train.process import reproducible_process
 
@@ -21,7 +22,7 @@ def main() -> None:
     parts = [Images(train.pixels_ND[part].contiguous(), train.labels_N[part].contiguous()) for part in (
         slice(None, 50_000), slice(50_000, None),
     )]  # fmt: skip
-    data = FashionMNIST(*parts)
+    data = DataSet("fashion-mnist", *parts)
     print("gain   " + "  ".join(f"epoch {epoch:>3}" for epoch in SHOWN))
     with reproducible_process():
         for gain in tuple(map(float, sys.argv[1:])) or GAINS:

@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 
 import unvanish as uv
-from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
+from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.data.images import DataSet
 from unvanish.study.executors.pool import WorkerPool
 from unvanish.study.scheduler import train_all
 from unvanish.train.process import reproducible_process
@@ -40,7 +41,7 @@ WORDS = {
 Row = dict[str, float]
 
 
-def against_products(hidden: tuple[int, ...], data: FashionMNIST, rounds: int) -> Row:
+def against_products(hidden: tuple[int, ...], data: DataSet, rounds: int) -> Row:
     """Seconds an epoch of ours and of the products, in turn."""
     recipe, products = uv.baseline(hidden=hidden), Products(hidden, TRAIN, TEST)
     ours, theirs = [], []

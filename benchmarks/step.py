@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import unvanish as uv
-from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
+from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.data.images import DataSet
 from unvanish.study.training import MEASURE_EVERY
 from unvanish.train.native.library import missing
 from unvanish.train.process import reproducible_process
@@ -30,7 +31,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def epochs(recipe: uv.Recipe, data: FashionMNIST, way: dict[str, Any]) -> Iterator[float]:
+def epochs(recipe: uv.Recipe, data: DataSet, way: dict[str, Any]) -> Iterator[float]:
     """The seconds of each epoch of a training without end, from its second on: the first one warms up."""
     seconds = (done.row.seconds for done in trained(recipe, data, 10**6, **way))
     next(seconds)

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import unvanish as uv
-from unvanish.data.fashion_mnist import FashionMNIST, scaled
+from unvanish.data.images import DataSet, scaled
 from unvanish.data.order import epoch_order
 from work import BATCH, Products, trained
 
@@ -25,24 +25,24 @@ Gate = Callable[[], None]
 FOREVER = 10**6
 
 
-def products(data: FashionMNIST, gate: Gate) -> None:
+def products(data: DataSet, gate: Gate) -> None:
     work = Products()
     while True:
         work.epoch()
         gate()
 
 
-def ours(data: FashionMNIST, gate: Gate) -> None:
+def ours(data: DataSet, gate: Gate) -> None:
     for _ in trained(uv.baseline(), data, FOREVER, every=1):
         gate()
 
 
-def ours_unmeasured(data: FashionMNIST, gate: Gate) -> None:
+def ours_unmeasured(data: DataSet, gate: Gate) -> None:
     for _ in trained(uv.baseline(), data, FOREVER, every=None):
         gate()
 
 
-def pytorch_in_memory(data: FashionMNIST, gate: Gate) -> None:
+def pytorch_in_memory(data: DataSet, gate: Gate) -> None:
     """A plain loop over tensors: no loader, no telemetry, pixels scaled once."""
     net, (x, y), (test_x, test_y) = _net(), _tensors(data.train), _tensors(data.test)
     optimizer = torch.optim.SGD(net.parameters(), 0.01)
@@ -74,7 +74,7 @@ class _AsImages(Dataset):
         return tensor.permute((2, 0, 1)).contiguous().to(torch.float32).div(255), int(self.labels[index])
 
 
-def notebook(data: FashionMNIST, gate: Gate) -> None:
+def notebook(data: DataSet, gate: Gate) -> None:
     """The published notebooks' way: a `DataLoader` over PIL images, `.item()` at every step."""
     net = nn.Sequential(nn.Flatten(), _net())
     optimizer = torch.optim.SGD(net.parameters(), 0.01)
@@ -98,7 +98,7 @@ def notebook(data: FashionMNIST, gate: Gate) -> None:
         gate()
 
 
-def scikit_learn(data: FashionMNIST, gate: Gate) -> None:
+def scikit_learn(data: DataSet, gate: Gate) -> None:
     from sklearn.neural_network import MLPClassifier
 
     (x, y), (test_x, test_y) = _arrays(data.train), _arrays(data.test)
@@ -110,7 +110,7 @@ def scikit_learn(data: FashionMNIST, gate: Gate) -> None:
         gate()
 
 
-def jax_scan(data: FashionMNIST, gate: Gate) -> None:
+def jax_scan(data: DataSet, gate: Gate) -> None:
     """JAX with the whole epoch compiled as one `lax.scan`."""
     import jax
     import jax.numpy as jnp
@@ -146,7 +146,7 @@ def jax_scan(data: FashionMNIST, gate: Gate) -> None:
         gate()
 
 
-def keras_jax(data: FashionMNIST, gate: Gate) -> None:
+def keras_jax(data: DataSet, gate: Gate) -> None:
     import os
 
     os.environ["KERAS_BACKEND"] = "jax"
@@ -164,7 +164,7 @@ def keras_jax(data: FashionMNIST, gate: Gate) -> None:
     )  # fmt: skip
 
 
-def lightning(data: FashionMNIST, gate: Gate) -> None:
+def lightning(data: DataSet, gate: Gate) -> None:
     import logging
     import warnings
 
@@ -202,7 +202,7 @@ def lightning(data: FashionMNIST, gate: Gate) -> None:
     trainer.fit(Module(), *loaders)
 
 
-def skorch(data: FashionMNIST, gate: Gate) -> None:
+def skorch(data: DataSet, gate: Gate) -> None:
     from skorch import NeuralNetClassifier
     from skorch.callbacks import Callback
     from skorch.dataset import Dataset as SkorchDataset
@@ -220,7 +220,7 @@ def skorch(data: FashionMNIST, gate: Gate) -> None:
     ).fit(x, y)  # fmt: skip
 
 
-WAYS: dict[str, Callable[[FashionMNIST, Gate], None]] = {
+WAYS: dict[str, Callable[[DataSet, Gate], None]] = {
     "matrix products only": products,
     "unvanish, every step measured (default)": ours,
     "unvanish, nothing measured": ours_unmeasured,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 
 import unvanish as uv
-from unvanish.data.fashion_mnist import FashionMNIST
+from unvanish.data.images import DataSet
 from unvanish.measure.schedule import every as every_so_many
 from unvanish.train.group import Run
 from unvanish.train.images import ImageData
@@ -85,7 +85,7 @@ def _batches(count: int) -> list[int]:
 
 def trained(
     recipe: uv.Recipe,
-    data: FashionMNIST,
+    data: DataSet,
     epochs: int,
     *,
     every: int | None = 10,
@@ -96,7 +96,7 @@ def trained(
     """A recipe trained for so many epochs, measured at every so many steps: what each epoch brings to the first run."""
     group = [Run(recipe.uninitialised(), epochs, recipe.seed + number) for number in range(runs)]
     where = torch.device(device)
-    here = FashionMNIST(data.train.to(where), data.test.to(where))
+    here = data.on(where)
     images = ImageData(here, recipe.batch, (runs,) if runs > 1 else ())
     schedule = every_so_many(every) if every else lambda step: False
     for happened in train(group, images, schedule=schedule, device=where, fast=fast):

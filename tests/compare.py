@@ -8,14 +8,14 @@ from torch import Tensor
 
 import unvanish as uv
 from unvanish.core.table import Table
-from unvanish.data.fashion_mnist import FashionMNIST, Images
+from unvanish.data.images import DataSet, Images
 from unvanish.measure.schedule import every
 from unvanish.train.group import Run
 from unvanish.train.images import ImageData, Picked
 from unvanish.train.loop import Ended, EpochDone, train
 
 
-def few(data: FashionMNIST, count: int) -> FashionMNIST:
+def few(data: DataSet, count: int) -> DataSet:
     return replace(data, train=data.train.first(count), test=data.test.first(700))
 
 
@@ -24,7 +24,7 @@ def in_order(x_ND: Tensor, y_N: Tensor, batch: int) -> Picked:
 
 
 def trained(
-    recipe: uv.Recipe, data: FashionMNIST, *, fast: bool = True
+    recipe: uv.Recipe, data: DataSet, *, fast: bool = True
 ) -> tuple[dict[str, Tensor], list[tuple[float, ...]], list[Table]]:
     """About 50 steps, every third of them measured: the weights, the curve, the tables."""
     rows: list[tuple[float, ...]] = []

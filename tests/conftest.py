@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import unvanish as uv
-from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
+from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.data.images import DataSet
 from unvanish.train.process import reproducible_process
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
@@ -15,7 +16,7 @@ torch.set_warn_always(True)  # else a warning is given once a process, in whiche
 
 
 @pytest.fixture(scope="session")
-def data() -> FashionMNIST:
+def data() -> DataSet:
     return fashion_mnist()
 
 

@@ -12,7 +12,7 @@ from nets import CASES
 from test_remedies import flow_at_init
 from unvanish.core.activations import make_activation
 from unvanish.core.remedy import PreparedOptimizer
-from unvanish.data.fashion_mnist import scaled
+from unvanish.data.images import scaled
 from unvanish.modules.residual import Gate
 from unvanish.remedies.fixup_init import branches
 from unvanish.remedies.muon import orthogonal

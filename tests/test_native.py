@@ -21,7 +21,7 @@ from torch.nn import functional
 
 import unvanish as uv
 from compare import assert_alike, few, in_order, relative_difference, trained
-from unvanish.data.fashion_mnist import FashionMNIST
+from unvanish.data.images import DataSet
 from unvanish.measure.schedule import every
 from unvanish.modules.freeze import set_training_mode, stage_network
 from unvanish.modules.wiring import Add, Put, Wire
@@ -358,7 +358,7 @@ def stages_of(recipe: uv.Recipe) -> list[nn.Module]:
     return networks
 
 
-def images(data: FashionMNIST, count: int) -> tuple[Tensor, Tensor]:
+def images(data: DataSet, count: int) -> tuple[Tensor, Tensor]:
     return data.train.pixels_ND[:count].float() / 255, data.train.labels_N[:count]
 
 

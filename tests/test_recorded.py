@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 import unvanish as uv
 from unvanish.cli.commands import app
 from unvanish.core.curve import Epoch, Outcome
-from unvanish.data.fashion_mnist import fashion_mnist, scaled
+from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.data.images import scaled
 from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.store.record import Record
 from unvanish.study.methods import method

@@ -7,7 +7,7 @@ from torch import nn
 import unvanish as uv
 from nets import CASES, mlp
 from test_flow import measured
-from unvanish.data.fashion_mnist import scaled
+from unvanish.data.images import scaled
 from unvanish.modules.freeze import set_training_mode, stage_network
 from unvanish.remedies.normalize_inside import Standardize
 

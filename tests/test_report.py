@@ -346,7 +346,7 @@ def test_the_page_follows_its_selector_slider_and_headings(browser, whole):
 
 
 def test_the_moments_that_theory_gets_are_those_of_the_images(data):
-    from unvanish.data.fashion_mnist import scaled
+    from unvanish.data.images import scaled
     from unvanish.study.report.theory import PRODUCT, SQUARE
     from unvanish.theory import Signal
 

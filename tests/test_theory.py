@@ -259,7 +259,7 @@ def test_the_backward_factor_of_each_layer_is_the_root_of_chi_at_its_own_length(
 
 def test_profiles_of_given_networks(data):
     """The study's networks, with their own inputs: RMS of activation and backward signal, layer by layer."""
-    from unvanish.data.fashion_mnist import scaled
+    from unvanish.data.images import scaled
 
     x, y = scaled(data.train.pixels_ND[:512]), data.train.labels_N[:512]
     inputs = Signal.of(x.numpy())

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 import unvanish as uv
 from generated import MEAN, STD
-from unvanish.data.fashion_mnist import fashion_mnist, scaled
+from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.data.images import scaled
 
 BATCH, STEPS, TEST = 128, 800, 2000
 NETWORKS = {  # activation, depth, width, Adam's rate, steps of a repair's trainings

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unvanish.data.fashion_mnist import fashion_mnist, scaled
+from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.data.images import scaled
 
 KEPT = Path(__file__).with_name("generated.json")
 TUNED, HELD_OUT = range(0, 450), range(1000, 2000)  # settings were chosen on the first; the second was run once

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from cases import Case
-from unvanish.data.fashion_mnist import fashion_mnist, scaled
+from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.data.images import scaled
 
 TRAIN, TEST, BATCH, STEPS, SEEDS = 12_000, 1_000, 128, 400, (0, 1, 2)
 MEAN, STD = 0.2860, 0.3530  # of FashionMNIST's training pixels

@@ -26,6 +26,8 @@ _HOMES = {
     "core.setup": ("Setup", "Stage"),
     "core.table": ("Table",),
     "core.values": ("validated",),
+    "data.images": ("DataSet",),
+    "data.known": ("load_data",),
     "diagnosis.check": ("assert_healthy", "check"),
     "diagnosis.diagnosis": ("Diagnosis", "Failing"),
     "diagnosis.examination": ("Check", "Examination"),

@@ -21,6 +21,8 @@ from unvanish.core.setup import Setup as Setup
 from unvanish.core.setup import Stage as Stage
 from unvanish.core.table import Table as Table
 from unvanish.core.values import validated as validated
+from unvanish.data.images import DataSet as DataSet
+from unvanish.data.known import load_data as load_data
 from unvanish.diagnosis.check import assert_healthy as assert_healthy
 from unvanish.diagnosis.check import check as check
 from unvanish.diagnosis.diagnosis import Diagnosis as Diagnosis

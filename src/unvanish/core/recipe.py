@@ -6,10 +6,18 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from html import escape
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -46,6 +54,10 @@ class Network(Registered):
     def __str__(self) -> str: ...
 
 
+DATA_NAME = r"^\w[\w.-]*(@[0-9a-f]{16})?$"
+LATER = ("held_out",)
+
+
 class Recipe(BaseModel):
     """What is trained, how, on what, and for how long. Immutable, validated, JSON both ways.
 
@@ -56,8 +68,10 @@ class Recipe(BaseModel):
     epochs     the length; a stage of share s takes s · epochs
     batch      images a step; the last short batch of an epoch is kept
     seed       of torch's global CPU stream, set once before the model is built
-    data       the data set
+    data       the data set by name, see `load_data`; of one's own the name holds a checksum of the content
     samples    only its first so many training images; `None` is all
+    held_out   so many of the last training images are evaluated in place of the test images, and not trained on: for
+               choosing between recipes, which the test images must have no part in
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -69,14 +83,20 @@ class Recipe(BaseModel):
     epochs: Count = 300
     batch: Count = 512
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
-    data: Literal["fashion-mnist"] = "fashion-mnist"
+    data: Annotated[str, Field(pattern=DATA_NAME)] = "fashion-mnist"
     samples: Count | None = None
+    held_out: Count | None = None
 
     @model_validator(mode="wrap")
     @classmethod
     def _refuse_in_a_sentence(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         with in_a_sentence("a recipe", cls.model_fields):
             return handler(value)
+
+    @model_serializer(mode="wrap")
+    def _without_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A field that came later is left out where it has its default: recipes keep the digests that they had."""
+        return {name: value for name, value in handler(self).items() if name not in LATER or value is not None}
 
     def digest(self) -> str:
         """sha256 of the canonical JSON: equal recipes, and only they, have equal digests."""
@@ -150,7 +170,8 @@ class Recipe(BaseModel):
             "epochs": self.epochs,
             "batch": self.batch,
             "seed": self.seed,
-            "images": f"{self.data}, {'all' if self.samples is None else f'the first {self.samples:,}'}",
+            "data": f"{self.data}, {'all' if self.samples is None else f'the first {self.samples:,}'}"
+            + (f", {self.held_out:,} training images held out" if self.held_out else ""),
             "digest": self.digest()[:12],
         }
         left = "style='text-align: left'"

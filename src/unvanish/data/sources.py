@@ -17,6 +17,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -59,9 +60,7 @@ def locate() -> dict[str, Path]:
     if all(_intact(path) for path in files.values()):  # also where the cache is read-only
         return files
     try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _refuse_what_others_write(cache)
-        with FileLock(cache / "lock"):  # a second process waits here and then finds the files
+        with writable(cache), FileLock(cache / "lock"):  # a second process waits here and then finds the files
             missing = [name for name, path in files.items() if not _verified(path)]
             if missing:
                 _fetch(missing, cache, Path(own) if own else None)
@@ -73,14 +72,20 @@ def locate() -> dict[str, Path]:
     return files
 
 
-def _refuse_what_others_write(folder: Path) -> None:
-    """Whoever may write there could have a file of ours put anywhere, through a link."""
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """A folder of the cache, made if need be, and refused where others may write to it.
+
+    Whoever may could have a file of ours put anywhere, through a link.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()
     if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
         raise DataError(
             f"the cache {folder} belongs to someone else, or others may write to it: `chmod 700 {folder}`, or set "
             "XDG_CACHE_HOME to a folder of your own"
         )
+    yield
 
 
 def _own_files(folder: Path) -> dict[str, Path] | None:
@@ -125,13 +130,13 @@ def _fetch(missing: list[str], cache: Path, own: Path | None) -> None:
                 try:
                     content = read(name)
                 except (OSError, EOFError, zlib.error, ValueError, subprocess.SubprocessError) as error:
-                    tried.append(f"{source}: {_in_brief(error)}")
+                    tried.append(f"{source}: {in_brief(error)}")
                     break  # what fails for one file fails for the next; the next source may not
                 if hashlib.sha256(content).hexdigest() != SHA256[name]:
                     log.warning("%s from %s is truncated or altered; trying the next source", name, source)
                     tried.append(f"{source}: truncated or altered")
                     continue
-                _write(cache / name, content)
+                write(cache / name, content)
                 missing.remove(name)
             if not missing:
                 return
@@ -162,21 +167,26 @@ def _read_from(folder: Path, name: str) -> bytes:
 
 
 def _download(base: str, name: str) -> bytes:
-    """The unpacked file. Raises `OSError` where the mirror is slow, silent or sends something else."""
+    """The unpacked file; packed, it is smaller."""
+    content = io.BytesIO(downloaded(f"{base}{name}.gz", LENGTHS[name]))
+    return gzip.GzipFile(fileobj=content).read(LENGTHS[name] + 1)
+
+
+def downloaded(url: str, most: int) -> bytes:
+    """At most so many bytes. Raises `OSError` where the mirror is slow, silent or sends something else."""
     import requests
 
     content, began = io.BytesIO(), time.monotonic()
-    with requests.get(f"{base}{name}.gz", stream=True, timeout=MIRROR_TIMEOUTS_S) as answer:
+    with requests.get(url, stream=True, timeout=MIRROR_TIMEOUTS_S) as answer:
         answer.raise_for_status()
         for piece in answer.iter_content(1 << 16):
             content.write(piece)
             seconds = time.monotonic() - began
             if seconds > AFTER_S and content.tell() < SLOWEST * seconds:
                 raise TimeoutError(f"{content.tell()} bytes in {seconds:.0f} s")
-            if content.tell() > LENGTHS[name]:  # packed, it is smaller
+            if content.tell() > most:
                 raise ValueError("larger than the data set")
-    content.seek(0)
-    return gzip.GzipFile(fileobj=content).read(LENGTHS[name] + 1)
+    return content.getvalue()
 
 
 def _debian_package(workshop: Path) -> Path:
@@ -199,7 +209,7 @@ def _run(*command: str, cwd: Path) -> None:
     subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=300)
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         partial.write_bytes(content)
@@ -211,7 +221,7 @@ def _write(path: Path, content: bytes) -> None:
         ) from error
 
 
-def _in_brief(error: Exception) -> str:
+def in_brief(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         lines = error.stderr.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit code {error.returncode}"

@@ -1,5 +1,7 @@
 """The published study as recipes: the baseline, what each method adds to it, and one method that is ours."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from unvanish.core.arguments import in_brief
@@ -7,6 +9,8 @@ from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.recipe import Recipe
 from unvanish.core.remedy import Remedy
+from unvanish.data.images import DataSet
+from unvanish.data.known import load_data
 from unvanish.models.mlp import MLP
 from unvanish.remedies import (
     BetterActivation,
@@ -46,19 +50,26 @@ def baseline(
     activation_options: dict[str, Any] | None = None,
     init_std: float | None = 0.05,
     optimizer: Optimizer = Optimizer("SGD", 0.01),  # noqa: B008  (frozen)
+    data: "str | Path | DataSet" = "fashion-mnist",
     **others: Any,
 ) -> Recipe:
     """The published baseline, or with other numbers: 7 × 128 sigmoid, N(0, 0.05²), SGD 0.01, which never learns.
+
+    data    a name, a folder or a file, as `load_data` takes them, or a `DataSet`; the network is made to fit it
 
     `others` are the fields of `Recipe`: epochs, batch, seed, samples, …
 
     >>> str(baseline().network)
     '7 x 128 sigmoid'
     """
+    fit: dict[str, int] = {}
+    if data != "fashion-mnist":  # which need not be fetched to write a recipe of it
+        found = load_data(data)
+        data, fit = found.name, {"inputs": found.inputs, "classes": found.classes}
     network = MLP(
-        hidden=hidden, activation=activation, options={} if activation_options is None else activation_options
+        hidden=hidden, activation=activation, options={} if activation_options is None else activation_options, **fit
     )
-    return Recipe(network=network, init_std=init_std, optimizer=optimizer, **others)
+    return Recipe(network=network, init_std=init_std, optimizer=optimizer, data=str(data), **others)
 
 
 def method(name: str, **others: Any) -> Recipe:
@@ -80,9 +91,15 @@ def label(recipe: Recipe) -> str:
     '4a'
     """
     plain = baseline()
+    plain_network = MLP()
     less = "" if recipe.samples is None else f", {recipe.samples} images"
+    less += "" if recipe.data == plain.data else f", {recipe.data.partition('@')[0]}"
+    less += "" if recipe.held_out is None else f", {recipe.held_out} held out"
     less += "" if recipe.batch == plain.batch else f", batch {recipe.batch}"
-    if (recipe.network, recipe.init_std, recipe.optimizer) == (plain.network, plain.init_std, plain.optimizer):
+    network: Any = recipe.network
+    if isinstance(network, MLP):  # of another data set
+        network = replace(network, inputs=plain_network.inputs, classes=plain_network.classes)
+    if (network, recipe.init_std, recipe.optimizer) == (plain.network, plain.init_std, plain.optimizer):
         for name, (_, remedies) in METHODS.items():
             if remedies == recipe.remedies:
                 return name + less

@@ -15,12 +15,12 @@ from unvanish.core.curve import Epoch
 from unvanish.core.errors import RecipeError
 from unvanish.core.recipe import Recipe
 from unvanish.core.setup import Setup
-from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.data.known import data_named
 from unvanish.store.chunk import Chunk
 from unvanish.store.protocol import Header
 from unvanish.store.record import Record
 from unvanish.store.store import Store
-from unvanish.study.training import MEASURE_EVERY, chunks, header, training
+from unvanish.study.training import MEASURE_EVERY, check_fit, chunks, header, training
 from unvanish.train.batches import GivenData
 from unvanish.train.environment import environment
 from unvanish.train.group import Run
@@ -131,13 +131,14 @@ def _run_recipe(
     measure_every: int | None,
     progress: bool | None,
 ) -> Record:
-    where = device_named(device)
+    where, data = device_named(device), data_named(recipe.data)
+    check_fit(recipe, data)
     with Store.in_memory() if store is None else Store.writer(store) as kept:
         start = kept.begin(recipe, header(recipe, where, measure_every), fresh=fresh)
         if not start.ended:
             with reproducible_process(), _shown(progress, sum(recipe.stage_epochs()), start.epochs) as advance:
                 for item in training(
-                    recipe, fashion_mnist(), where, start.checkpoint, measure_every=start.environment["measure_every"]
+                    recipe, data, where, start.checkpoint, measure_every=start.environment["measure_every"]
                 ):
                     _deal_with(item, lambda chunk: kept.add(recipe.digest(), chunk), on_epoch, advance)
         return kept.record(recipe.digest())

@@ -203,7 +203,8 @@ class _Scheduler:
         tail = self.waiting and self.executor.places < unfinished < 2 * self.executor.places
         part = max(1, longest.epochs_left // 4) if tail else None
         self.at[worker] = runs
-        worker.give(_job(runs, [start for _, start in group], self.device, part))
+        file = self.executor.provide(longest.recipe.data)
+        worker.give(_job(runs, [start for _, start in group], self.device, part, file))
 
     def _alike(self, run: _Run) -> list[_Run]:
         """The run, and the waiting ones that can be trained with it as one ensemble."""
@@ -281,9 +282,13 @@ class _Scheduler:
         self.tell(Event("ended", run.digest, {"state": "failed", "error": error}))
 
 
-def _job(runs: list[_Run], starts: list[Start], device: torch.device, epochs: int | None) -> bytes:
+def _job(
+    runs: list[_Run], starts: list[Start], device: torch.device, epochs: int | None, data_file: str | None
+) -> bytes:
     """To train the runs together to their end, or for so many epochs."""
     meta = {
+        "data": runs[0].recipe.data,
+        "data_file": data_file,
         "recipes": [run.recipe.model_dump(mode="json") for run in runs],
         "device": str(device),
         "measure_every": starts[0].environment["measure_every"],

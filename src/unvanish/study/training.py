@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from unvanish.core.curve import Epoch
+from unvanish.core.errors import RecipeError
 from unvanish.core.optimizer import OPTIMIZERS, Optimizer
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import pack
 from unvanish.core.table import Table
-from unvanish.data.fashion_mnist import FashionMNIST, scaled
+from unvanish.data.images import DataSet, scaled
 from unvanish.measure.schedule import every
 from unvanish.models import ALL as NETWORKS
 from unvanish.remedies import ALL as REMEDIES
@@ -71,12 +72,22 @@ def header(recipe: Recipe, device: torch.device, measure_every: int | None = Non
 def shape_of_recipe(recipe: Recipe) -> str | None:
     """Equal for recipes that can be trained as one ensemble; `None` for one that has to be trained alone."""
     shape = _plan(recipe.but(seed=0))[2]
-    return shape and repr((shape, recipe.epochs, recipe.batch, recipe.data, recipe.samples))
+    return shape and repr((shape, recipe.epochs, recipe.batch, recipe.data, recipe.samples, recipe.held_out))
+
+
+def check_fit(recipe: Recipe, data: DataSet) -> None:
+    """Raise `RecipeError` where a recipe's network does not take this data."""
+    inputs, classes = getattr(recipe.network, "inputs", None), getattr(recipe.network, "classes", None)
+    if inputs not in (None, data.inputs) or (classes is not None and classes < data.classes):
+        raise RecipeError(
+            f"{data.name} has inputs of {data.inputs:,} numbers and {data.classes} classes, and the network takes "
+            f"{inputs:,} and has {classes}: uv.baseline(data=…) and --data make one that fits"
+        )
 
 
 def training(
     recipe: Recipe,
-    data: FashionMNIST,
+    data: DataSet,
     device: torch.device,
     checkpoint: bytes | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -92,7 +103,7 @@ def training(
 
 def training_together(
     recipes: Sequence[Recipe],
-    data: FashionMNIST,
+    data: DataSet,
     device: torch.device,
     checkpoints: Sequence[bytes | None],
     stop: Callable[[], bool] = lambda: False,
@@ -100,6 +111,8 @@ def training_together(
 ) -> Iterator[tuple[int, Epoch | Chunk]]:
     """The same of recipes of one `shape_of_recipe`, trained as one ensemble: each item with its recipe's number."""
     first = recipes[0]
+    check_fit(first, data)
+    data = data if first.held_out is None else data.for_selection(first.held_out)
     inputs = scaled(data.train.first(EXAMPLE).pixels_ND)
     runs = [
         Run(
@@ -110,8 +123,7 @@ def training_together(
         )
         for recipe, checkpoint in zip(recipes, checkpoints, strict=True)
     ]
-    here = FashionMNIST(data.train.first(first.samples).to(device), data.test.to(device))
-    images = ImageData(here, first.batch, (len(runs),) if len(runs) > 1 else ())
+    images = ImageData(data.on(device, first.samples), first.batch, (len(runs),) if len(runs) > 1 else ())
     return chunks(runs, images, device, stop, measure_every)
 
 

@@ -9,14 +9,19 @@ import os
 import select
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from unvanish.core.errors import UnvanishError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import pack, unpack
-from unvanish.data.fashion_mnist import FashionMNIST, fashion_mnist
+from unvanish.data.images import DataSet
+from unvanish.data.known import data_named
+from unvanish.data.messages import data_in_file
 from unvanish.store.chunk import Chunk
 from unvanish.study.frames import receive, send
 from unvanish.study.training import training_together
@@ -35,14 +40,16 @@ def main() -> None:
             os._exit(0)  # the parent is gone
 
     _leave_the_compiler_out()
-    data: FashionMNIST | None = None
+    known: dict[str, DataSet] = {}
     with reproducible_process():
         while (job := receive(jobs)) is not None:
+            meta, tensors = unpack(job)
             try:
-                data = data or fashion_mnist()
+                name, file = meta["data"], meta["data_file"]
+                data = known[name] = known.get(name) or (data_in_file(file, name) if file else data_named(name))
             except UnvanishError as error:
                 sys.exit(str(error))
-            _do(job, data, send_back)
+            do(meta, tensors, data, send_back, stop_of(meta["epochs"], _told_to_stop))
             send_back(pack({"about": "free"}))
 
 
@@ -58,17 +65,24 @@ def _leave_the_compiler_out() -> None:
             wrapped.__dynamo_disable = wrapped
 
 
-def _do(job: bytes, data: FashionMNIST, send_back) -> None:
-    meta, tensors = unpack(job)
+def stop_of(epochs: int | None, told_to_stop: Callable[[], bool]) -> Callable[[], bool]:
+    """Asked once after each epoch: whether the job's epochs are done, or there is to be an end."""
+    count = itertools.count(1)
+    return lambda: next(count) == epochs or told_to_stop()
+
+
+def do(
+    meta: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    data: DataSet,
+    send_back: Callable[[bytes], None],
+    stop: Callable[[], bool],
+) -> None:
+    """Train the recipes of a job, sending back each epoch and chunk; what goes wrong ends the run, not the worker."""
     recipes = [Recipe.model_validate(recipe) for recipe in meta["recipes"]]
     checkpoints = [
         tensors[str(index)].numpy().tobytes() if str(index) in tensors else None for index in range(len(recipes))
     ]
-    count = itertools.count(1)
-
-    def stop() -> bool:  # asked once after each epoch
-        return next(count) == meta["epochs"] or _told_to_stop()
-
     try:
         for run, item in training_together(
             recipes, data, torch.device(meta["device"]), checkpoints, stop, meta["measure_every"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from unvanish.data.fashion_mnist import FashionMNIST, Images, scaled
+from unvanish.data.images import DataSet, Images, scaled
 from unvanish.data.order import draw_base_seed, epoch_order
 from unvanish.train.batches import Batch, Draw
 
@@ -16,7 +16,7 @@ from unvanish.train.batches import Batch, Draw
 class ImageData:
     """Batches of so many images; `lead` are the dimensions of runs that go through them together."""
 
-    images: FashionMNIST
+    images: DataSet
     batch: int
     lead: tuple[int, ...] = ()
 
@@ -39,7 +39,7 @@ class ImageData:
         if prefix is None:
             return self
         both = (_passed(images, prefix, self.batch) for images in (self.images.train, self.images.test))
-        return replace(self, images=FashionMNIST(*both))
+        return replace(self, images=DataSet(self.images.name, *both))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,11 @@ import os
 import selectors
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Self
 
 from unvanish.study.frames import receive, send
@@ -37,7 +37,7 @@ class Worker:
     """A process that runs `unvanish.study.worker`."""
 
     def __init__(self) -> None:
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
+        self.errors = TemporaryFile()  # noqa: SIM115  (closed with the worker)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-c", START, json.dumps(_import_path()), str(_parent())],
@@ -82,10 +82,24 @@ class WorkerPool:
 
     def __init__(self, places: int) -> None:
         self.places = places
+        self._temporary = TemporaryDirectory()
+        self._folder = Path(self._temporary.name)
         self.workers = [Worker() for _ in range(places)]
         self._selector = selectors.DefaultSelector()
         for worker in self.workers:
             self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
+
+    def provide(self, data: str) -> str | None:
+        """What is fetched, each worker reads from the cache; of one's own, a file that ends with the pool."""
+        from unvanish.data.known import FETCHED, data_named
+        from unvanish.data.messages import packed_data
+
+        if data in FETCHED:
+            return None
+        found, file = data_named(data), self._folder / f"{data}.safetensors"
+        if not file.exists():
+            file.write_bytes(packed_data(found))
+        return str(file)
 
     def spawn(self) -> Worker:
         """One more, in the place of one that is gone."""
@@ -116,3 +130,4 @@ class WorkerPool:
             worker.process.kill()
             self.reap(worker)
         self._selector.close()
+        self._temporary.cleanup()

@@ -24,6 +24,13 @@ class Executor(Protocol):
     places: int
     workers: list[Any]
 
+    def provide(self, data: str) -> str | None:
+        """Bring a data set, by its name, to every place; gives the file to read it from, `None` where none is needed.
+
+        Raises `DataError` where the data set cannot be had.
+        """
+        ...
+
     def spawn(self) -> Any:
         """One more place, for one that is gone."""
         ...

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from unvanish.core.setup import Loss
-from unvanish.data.fashion_mnist import FashionMNIST
+from unvanish.data.images import DataSet
 from unvanish.train.native import network, update
 
 
@@ -29,7 +29,7 @@ def uncovered(
     return network.uncovered(leaves) or update.uncovered(optimizer, options)
 
 
-def fits(data: FashionMNIST, batch: int, leaves: Sequence[nn.Module]) -> bool:
+def fits(data: DataSet, batch: int, leaves: Sequence[nn.Module]) -> bool:
     """Whether images and labels are what the network takes; where they are not, the plain step's error says so."""
     features, last = network.input_width(leaves), leaves[-1]
     norms = [module for module in leaves if isinstance(module, nn.BatchNorm1d)]
