@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from unvanish.core.arguments import in_brief
+from unvanish.core.arguments import at_least_one, in_brief
 from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.recipe import Recipe
@@ -14,7 +14,7 @@ from unvanish.study.methods import METHODS, baseline
 
 # name → what it sets; what is left out is the published baseline's
 SETTINGS: dict[str, str] = {
-    "method": "a published method by its id, such as 5: its remedies come first",
+    "method": "a published method by its id, such as 5, or several, 2+5: their remedies come first",
     "depth": "number of hidden layers (7)",
     "width": "units of each hidden layer (128)",
     "hidden": "the width of each hidden layer, in place of depth and width",
@@ -33,7 +33,7 @@ SETTINGS: dict[str, str] = {
     "held_out": "so many training images are evaluated in place of the test images",
 }
 DEPTH, WIDTH, EPOCHS = 7, 128, 32
-MOST_LAYERS = 100_000
+MOST_LAYERS, MOST_UNITS = 10**5, 10**6
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:
@@ -43,7 +43,7 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
             guess = did_you_mean(name, SETTINGS)
             raise RecipeError(f"no setting is called '{name}'{guess or '; there are ' + ', '.join(SETTINGS)}")
     given = dict(settings)
-    remedies = METHODS[_method(given.pop("method"))][1] if "method" in given else ()
+    remedies = _remedies_of(given.pop("method", "baseline"))
     plain: dict[str, Any] = {"epochs": EPOCHS, "hidden": _hidden(given)}
     if "init" in given:
         drawn = init_named(given.pop("init"))
@@ -55,11 +55,15 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     return baseline(**{**plain, **given}).with_remedies(*remedies)
 
 
-def _method(name: Any) -> str:
-    if str(name) not in METHODS:
-        guess = did_you_mean(str(name), METHODS) or f"; there are {', '.join(METHODS)}"
-        raise RecipeError(f"no method is called '{name}'{guess}")
-    return str(name)
+def _remedies_of(method: Any) -> tuple[Remedy, ...]:
+    """Of a method, or of several: `2+5`."""
+    found: tuple[Remedy, ...] = ()
+    for name in str(method).split("+"):
+        if name not in METHODS:
+            guess = did_you_mean(name, METHODS) or f"; there are {', '.join(METHODS)}"
+            raise RecipeError(f"no method is called '{name}'{guess}")
+        found += METHODS[name][1]
+    return found
 
 
 def _hidden(given: dict[str, Any]) -> tuple[int, ...]:
@@ -69,9 +73,8 @@ def _hidden(given: dict[str, Any]) -> tuple[int, ...]:
             raise RecipeError("hidden gives the width of every layer: leave depth and width out")
         return tuple(_listed("hidden", hidden))
     depth = DEPTH if depth is None else depth
-    if not isinstance(depth, int) or isinstance(depth, bool) or not 1 <= depth <= MOST_LAYERS:
-        raise RecipeError(f"depth must be a whole number from 1 to {MOST_LAYERS:,}, not {in_brief(depth)}")
-    return (WIDTH if width is None else width,) * depth
+    width = WIDTH if width is None else width
+    return (at_least_one("width", width, MOST_UNITS),) * at_least_one("depth", depth, MOST_LAYERS)
 
 
 def _optimizer(given: dict[str, Any]) -> Optimizer:
@@ -121,6 +124,10 @@ def remedy_named(value: Any) -> Remedy:
     if not isinstance(value, str):
         raise RecipeError(f"a remedy is named by a text such as skip-every-block, not {in_brief(value)}")
     kind, _, rest = value.partition(":")
+    if kind not in [remedy.kind for remedy in ALL]:
+        names = [remedy.kind for remedy in ALL]
+        guess = did_you_mean(kind, names) or f"; there are {', '.join(names)}"
+        raise RecipeError(f"no remedy is called '{kind}'{guess}")
     return Remedy.load({"kind": kind, **dict(map(_field, _parts(rest)))})
 
 
