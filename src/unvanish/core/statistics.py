@@ -37,12 +37,12 @@ class Estimate:
     def format(self, digits: int) -> str:
         """
         >>> estimate([0.81, 0.82, 0.86]).format(3), estimate([0.1, 0.1]).format(1), estimate([0.1]).format(1)
-        ('0.830 ± 0.026', '0.1 (2 ×)', '0.1')
+        ('0.830 ± 0.026', '0.1 (all 2)', '0.1')
         """
         text = f"{self.mean:.{digits}f}"
         if self.std is None:
             return text
-        return f"{text} ({self.n} ×)" if self.same else f"{text} ± {self.std:.{digits}f}"
+        return f"{text} (all {self.n})" if self.same else f"{text} ± {self.std:.{digits}f}"
 
     def interval(self, digits: int) -> str:
         """`0.8112 to 0.8301`, or why there is none."""

@@ -48,7 +48,7 @@ More = Callable[[str], Sequence[Wanted]]  # what is wanted now that this run has
 
 
 def train_all(
-    recipes: Sequence[Recipe],
+    recipes: Sequence[Recipe | Wanted],
     store: RunStore,
     *,
     executor: Executor,
@@ -99,7 +99,7 @@ def train_all(
 
     with executor:
         scheduler = _Scheduler(prepared, store, executor, device, most, stream, more)
-        scheduler.add([Wanted(recipe) for recipe in recipes])
+        scheduler.add([one if isinstance(one, Wanted) else Wanted(one) for one in recipes])
         try:
             scheduler.work(minutes)
         except KeyboardInterrupt:

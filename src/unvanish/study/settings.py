@@ -9,7 +9,7 @@ from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.recipe import Recipe
 from unvanish.core.remedy import InitRemedy, Remedy
-from unvanish.remedies import ALL
+from unvanish.remedies import ALL, GaussianInit
 from unvanish.study.methods import METHODS, baseline
 
 # name → what it sets; what is left out is the published baseline's
@@ -21,6 +21,8 @@ SETTINGS: dict[str, str] = {
     "activation": "as torch.nn calls it (Sigmoid)",
     "activation_options": "its keyword arguments",
     "init": "the standard deviation of every weight (0.05); default for PyTorch's; or a remedy that draws weights",
+    "weight_var": "σ_w² in place of init: weights from N(0, σ_w²/fan_in), as mean-field theory has them",
+    "bias_var": "σ_b² beside it: biases from N(0, σ_b²) (0)",
     "optimizer": "as torch.optim calls it (SGD)",
     "lr": "its learning rate (0.01 for SGD, else 0.001)",
     "optimizer_options": "its other keyword arguments",
@@ -45,8 +47,8 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     given = dict(settings)
     remedies = _remedies_of(given.pop("method", "baseline"))
     plain: dict[str, Any] = {"epochs": EPOCHS, "hidden": _hidden(given)}
-    if "init" in given:
-        drawn = init_named(given.pop("init"))
+    if any(name in given for name in ("init", "weight_var", "bias_var")):
+        drawn = _init(given)
         plain["init_std"] = None if isinstance(drawn, Remedy) else drawn
         remedies += (drawn,) if isinstance(drawn, Remedy) else ()
     for one in _listed("remedies", given.pop("remedies", ())):
@@ -75,6 +77,15 @@ def _hidden(given: dict[str, Any]) -> tuple[int, ...]:
     depth = DEPTH if depth is None else depth
     width = WIDTH if width is None else width
     return (at_least_one("width", width, MOST_UNITS),) * at_least_one("depth", depth, MOST_LAYERS)
+
+
+def _init(given: dict[str, Any]) -> float | Remedy | None:
+    variances = {name: given.pop(name) for name in ("weight_var", "bias_var") if name in given}
+    if not variances:
+        return init_named(given.pop("init"))
+    if "init" in given or "weight_var" not in variances:
+        raise RecipeError("weight_var and bias_var stand in place of init, and bias_var beside weight_var")
+    return GaussianInit(**variances)
 
 
 def _optimizer(given: dict[str, Any]) -> Optimizer:

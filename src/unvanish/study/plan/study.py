@@ -169,6 +169,11 @@ class Study(Part):
     def cells(self) -> list[Cell]:
         return cells_of(self.base, self.axes, self.zipped, self.listed)
 
+    @property
+    def goes_by_results(self) -> bool:
+        """Whether what is trained next depends on what came before."""
+        return any(part is not None for part in (self.search, self.select, self.halving))
+
     def recipes(self, cell: Cell, **others: Any) -> tuple[Recipe, ...]:
         """Of a cell, one for each seed."""
         if self.halving is not None:
