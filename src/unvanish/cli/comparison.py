@@ -98,17 +98,24 @@ def _print_flow(first: Record, second: Record, step: int, name: str) -> None:
         return
     typer.echo(f"\ngradient flow {name}")
     rows = []
-    layers = [
-        dict(zip(record.table.layers, range(len(record.table.layers)), strict=True)) for record in (first, second)
-    ]
-    for layer in dict.fromkeys([*first.table.layers, *second.table.layers]):
+    for layer, *places in _layers(first, second):
         cells = [layer]
         for quantity in SHOWN:
-            for record, places in zip((first, second), layers, strict=True):
-                known = quantity in record.table.values and layer in places
-                cells.append(number(record.table.row(quantity, step)[places[layer]]) if known else "–")
+            for record, place in zip((first, second), places, strict=True):
+                known = quantity in record.table.values and place is not None
+                cells.append(number(record.table.row(quantity, step)[place]) if known else "–")
         rows.append(tuple(cells))
     print_table(("layer", *(f"{quantity} {which}" for quantity in SHOWN for which in "AB")), rows)
+
+
+def _layers(first: Record, second: Record) -> Iterator[tuple[str, int | None, int | None]]:
+    """Each layer with its place in both: by place in networks of one depth, whatever their names; by name in others."""
+    a, b = first.table.layers, second.table.layers
+    if len(a) == len(b):
+        yield from ((name, place, place) for place, name in enumerate(a))
+        return
+    for name in dict.fromkeys([*a, *b]):
+        yield name, a.index(name) if name in a else None, b.index(name) if name in b else None
 
 
 def _accuracy(value: float | None) -> str:

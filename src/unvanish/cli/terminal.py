@@ -22,6 +22,7 @@ from unvanish.study.report.results import COLUMNS, Group, as_factor, attenuation
 
 SPARED = "theory"
 PROSE, PROSE_NEEDS = "what it changes", 24  # the one column that may be broken, and its least width
+NAMES, LONGEST_NAME = ("method", "cell"), 36  # recipes of one's own have long names, which are broken
 GAP = 2  # between columns
 WIDTH_OF_A_PIPE = 160  # columns, where there is no terminal to ask
 
@@ -153,6 +154,7 @@ def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None
     cells = dict(zip(columns, list(zip(*rows, strict=True)) or [()] * len(columns), strict=True))
     # a heading may be broken between its words, a cell not at all
     least = {name: max(map(len, (*name.split(), *texts))) for name, texts in cells.items() if name != PROSE}
+    least |= {name: LONGEST_NAME for name in NAMES if least.get(name, 0) > LONGEST_NAME}
     whole = {name: max(map(len, (name, *cells[name]))) for name in least}
     if _wide(least, 1) > console.width:
         least = {name: width for name, width in least.items() if name != SPARED}

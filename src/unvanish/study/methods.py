@@ -8,7 +8,7 @@ from unvanish.core.arguments import in_brief
 from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.recipe import Recipe
-from unvanish.core.remedy import Remedy
+from unvanish.core.remedy import InitRemedy, Remedy
 from unvanish.data.images import DataSet
 from unvanish.data.known import load_data
 from unvanish.models.mlp import MLP
@@ -114,5 +114,11 @@ def label(recipe: Recipe) -> str:
     if alike and (methods := _methods_of(recipe.remedies)):
         return "+".join(methods) + less
     optimizer = f"{recipe.optimizer.name} {recipe.optimizer.lr:g}"
-    init = "default init" if recipe.init_std is None else f"N(0, {recipe.init_std:g}²)"
-    return " + ".join([f"{recipe.network}, {init}, {optimizer}", *map(str, recipe.remedies)]) + less
+    init = "" if _drawn(recipe) else "default init" if recipe.init_std is None else f"N(0, {recipe.init_std:g}²)"
+    plan = ", ".join(filter(None, (str(recipe.network), init, optimizer)))
+    return " + ".join([plan, *map(str, recipe.remedies)]) + less
+
+
+def _drawn(recipe: Recipe) -> bool:
+    """Whether a remedy draws the weights."""
+    return any(isinstance(remedy, InitRemedy | WeightIncreasing) for remedy in recipe.remedies)

@@ -54,7 +54,8 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     for one in _listed("remedies", given.pop("remedies", ())):
         remedies += (remedy_named(one),)
     plain["optimizer"] = _optimizer(given)
-    return baseline(**{**plain, **given}).with_remedies(*remedies)
+    made = baseline(**{**plain, **given})
+    return made.with_remedies(*remedies) if remedies else made
 
 
 def _remedies_of(method: Any) -> tuple[Remedy, ...]:

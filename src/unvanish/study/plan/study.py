@@ -132,25 +132,25 @@ class Study(Part):
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("the same seed stands twice among the seeds")
+            raise RecipeError("the same seed stands twice among the seeds")
         chosen = [name for name in ("search", "select", "halving") if getattr(self, name) is not None]
         if len(chosen) > 1:
-            raise ValueError(f"a study has one of search, select and halving, not {' and '.join(chosen)}")
+            raise RecipeError(f"a study has one of search, select and halving, not {' and '.join(chosen)}")
         for name in self._settings():
             if name == "seed":
-                raise ValueError("seeds = [1, 2, 3] stands at the top of the file, and is no setting")
+                raise RecipeError("seeds = [1, 2, 3] stands at the top of the file, and is no setting")
             if name not in SETTINGS:
                 guess = did_you_mean(name, SETTINGS)
-                raise ValueError(f"no setting is called '{name}'{guess or '; there are ' + ', '.join(SETTINGS)}")
+                raise RecipeError(f"no setting is called '{name}'{guess or '; there are ' + ', '.join(SETTINGS)}")
         if self.search is not None and self.search.low > self.search.high:
-            raise ValueError("a search goes from low up to high")
+            raise RecipeError("a search goes from low up to high")
         count = len(self.cells) * len(self.seeds)
         if count > self.budget.runs:
-            raise ValueError(f"it has {count:,} runs, and its budget is {self.budget.runs:,}")
+            raise RecipeError(f"it has {count:,} runs, and its budget is {self.budget.runs:,}")
         if self.compare.baseline is not None and self.compare.baseline not in [cell.name for cell in self.cells]:
             names = [cell.name for cell in self.cells]
             guess = did_you_mean(self.compare.baseline, names) or f"; there are {', '.join(names[:12])}"
-            raise ValueError(f"no cell is called '{self.compare.baseline}'{guess}")
+            raise RecipeError(f"no cell is called '{self.compare.baseline}'{guess}")
         for cell in self.cells:  # a mistake is told now, not after hours
             cell.recipe(self.seeds[0], **self._first())
         return self

@@ -26,9 +26,9 @@ def write_csv(records: Iterable[Record], to: Path, *, layers: bool = False) -> N
         for number, record in enumerate(records):
             columns, rows = _flow_rows(record) if layers else _curve_rows(record)
             if number == 0:
-                writer.writerow(["run", "method", "seed", "epochs", *columns])
+                writer.writerow(["method", "seed", "run", "epochs", *columns])
             recipe = recipe_of(record)
-            own = (recipe.digest()[:12], label(recipe), recipe.seed, recipe.epochs)
+            own = (label(recipe), recipe.seed, recipe.digest()[:12], recipe.epochs)
             writer.writerows(map(as_cell, (*own, *row)) for row in rows)
 
 

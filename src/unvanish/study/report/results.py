@@ -176,19 +176,26 @@ def attenuation(record: Record, step: int) -> float | None:
     return float(there[0] / there[-1])
 
 
+LARGE = 1e8  # more zeros cannot be counted at a glance
+
+
 def as_factor(value: float | None) -> str:
     """How an attenuation reads best.
 
-    >>> as_factor(1 / 118_000), as_factor(1.25), as_factor(0.0), as_factor(None)
-    ('1/118,000', '× 1.2', '0', '–')
+    >>> as_factor(1 / 118_000), as_factor(1.25), as_factor(0.0), as_factor(None), as_factor(1.3e-19)
+    ('1/118,000', '× 1.2', '0', '–', '1/7.7e18')
     """
     if value is None:
         return "–"
     if value == 0:
         return "0"
     if value >= 0.95:
+        if value >= LARGE:
+            return f"× {value:.1e}".replace("e+", "e")
         return f"× {value:,.1f}" if value < 100 else f"× {float(f'{value:.3g}'):,.0f}"
     inverse = 1 / value
+    if inverse >= LARGE:
+        return f"1/{inverse:.1e}".replace("e+", "e")
     return f"1/{inverse:.1f}" if inverse < 10 else f"1/{float(f'{inverse:.3g}'):,.0f}"
 
 
