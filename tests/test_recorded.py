@@ -14,8 +14,8 @@ from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.store.record import Record
 from unvanish.study.methods import method
 from unvanish.study.report.figures import all_figures
+from unvanish.study.report.groups import grouped
 from unvanish.study.report.page import page
-from unvanish.study.report.results import grouped
 
 METHODS = ("baseline", "1b", "4a")
 

@@ -15,10 +15,11 @@ from unvanish.core.table import Table
 from unvanish.measure.quantities import ALL as QUANTITIES
 from unvanish.store.record import Record
 from unvanish.study.report.figures import all_figures
+from unvanish.study.report.groups import attenuation, grouped, over_seeds
 from unvanish.study.report.markdown import markdown
 from unvanish.study.report.page import page
 from unvanish.study.report.published import PUBLISHED, comparisons
-from unvanish.study.report.results import COLUMNS, as_factor, attenuation, grouped, over_seeds, table
+from unvanish.study.report.results import COLUMNS, as_factor, table
 from unvanish.study.report.significance import significance
 from unvanish.study.report.write import write_report
 

@@ -11,6 +11,7 @@ from unvanish.core.arguments import MOST
 if TYPE_CHECKING:
     from unvanish.store.protocol import RunStore, Summary
     from unvanish.store.record import Record
+    from unvanish.study.report.groups import Group
 
 RunsArgument = Annotated[
     list[str] | None,
@@ -67,25 +68,53 @@ def records_of(
 
 def readable(kept: "RunStore", summaries: "Sequence[Summary]") -> "tuple[list[Record], int]":
     """The runs of recipes that have an epoch, and how many are damaged, each told on standard error."""
-    from unvanish.core.errors import DamagedError
-    from unvanish.core.output import printable
+    whole, left_out = _with_epochs(summaries)
+    records = [_read(kept, one.digest) for one in whole]
+    found = [record for record in records if record is not None]
+    return found, left_out + len(records) - len(found)
+
+
+def groups_in(
+    kept: "RunStore", summaries: "Sequence[Summary]", epochs: int | None = None, seed: int | None = None
+) -> "tuple[list[Group], int]":
+    """The runs by method, of which not all are read where they are very many, and how many are left out."""
+    from unvanish.study.report.groups import grouped_to_read
+
+    whole, left_out = _with_epochs(summaries)
+    fit = [one for one in whole if _fits(one, epochs, seed)]
+    groups = grouped_to_read(fit, lambda digest: _read(kept, digest))
+    return groups, left_out + len(fit) - sum(len(group.runs) for group in groups)
+
+
+def _with_epochs(summaries: "Sequence[Summary]") -> "tuple[list[Summary], int]":
     from unvanish.store.protocol import DAMAGED
 
-    records, left_out = [], 0
-    for summary in summaries:
-        try:
-            if summary.outcome.state == DAMAGED:
-                raise DamagedError(summary.outcome.error)
-            if summary.recipe is not None and summary.outcome.epochs:
-                records.append(kept.record(summary.digest, weights=False))
-        except DamagedError as error:
-            typer.echo(printable(f"unvanish: left out: {error}"), err=True)
-            left_out += 1
-    return records, left_out
+    damaged = [one for one in summaries if one.outcome.state == DAMAGED]
+    for one in damaged:
+        _told(one.outcome.error)
+    return [one for one in summaries if one.recipe is not None and one.outcome.epochs and one not in damaged], len(
+        damaged
+    )
 
 
-def _fits(record: "Record", epochs: int | None, seed: int | None) -> bool:
-    recipe = record.recipe
+def _read(kept: "RunStore", digest: str) -> "Record | None":
+    from unvanish.core.errors import DamagedError
+
+    try:
+        return kept.record(digest, weights=False)
+    except DamagedError as error:
+        _told(error)
+        return None
+
+
+def _told(error: object) -> None:
+    from unvanish.core.output import printable
+
+    typer.echo(printable(f"unvanish: left out: {error}"), err=True)
+
+
+def _fits(run: "Record | Summary", epochs: int | None, seed: int | None) -> bool:
+    recipe = run.recipe
     return recipe is not None and epochs in (None, recipe.epochs) and seed in (None, recipe.seed)
 
 

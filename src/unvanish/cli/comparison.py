@@ -8,7 +8,8 @@ import typer
 from unvanish.cli.terminal import ends, number, print_table, run_name_of
 from unvanish.core.output import printable
 from unvanish.store.record import Record
-from unvanish.study.report.results import as_factor, attenuation
+from unvanish.study.report.groups import attenuation
+from unvanish.study.report.results import as_factor
 
 SHOWN = ("backward_rms", "activation_rms", "update_ratio")
 

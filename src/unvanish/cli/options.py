@@ -13,7 +13,7 @@ from unvanish.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from unvanish.study.report.figures import AnyFigure
-    from unvanish.study.report.results import Group
+    from unvanish.study.report.groups import Group
 
 DEFAULT_STORE = Path("unvanish-runs")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unvanish.cli.choose import EpochsFilter, RunsArgument, SeedFilter, chosen, newest, records_of
+from unvanish.cli.choose import EpochsFilter, RunsArgument, SeedFilter, chosen, groups_in, newest, records_of
 from unvanish.cli.exit import FAILED, exit_codes
 from unvanish.cli.options import (
     DEFAULT_STORE,
@@ -189,14 +189,17 @@ def report(
 ) -> None:
     """Rebuild the report from the store alone, also while another unvanish is training."""
     with exit_codes():
-        from unvanish.study.report.results import grouped
+        from unvanish.core.errors import StoreError
+        from unvanish.store.store import Store
         from unvanish.study.report.write import check_kind, write_report
 
         path = to or store / "report.html"
         check_kind(path)
         check_figures(figures, format, width)
-        records, left_out = records_of(store, runs, epochs, seed)
-        groups = grouped(records)
+        kept = Store.reader(store)
+        groups, left_out = groups_in(kept, chosen(kept.summaries(), runs or []), epochs, seed)
+        if not groups:
+            raise StoreError(f"{store} holds no such run with at least one epoch; `unvanish runs` lists what it holds")
         write_report(groups, path, figures_of(groups, figures, format, width))
         typer.echo(path)
         if left_out:

@@ -18,7 +18,8 @@ from unvanish.store.conditions import in_words
 from unvanish.store.protocol import Summary
 from unvanish.store.record import Record
 from unvanish.study.methods import label
-from unvanish.study.report.results import COLUMNS, Group, as_factor, attenuation, table
+from unvanish.study.report.groups import Group, attenuation
+from unvanish.study.report.results import COLUMNS, as_factor, table
 
 SPARED = "theory"
 PROSE, PROSE_NEEDS = "what it changes", 24  # the one column that may be broken, and its least width

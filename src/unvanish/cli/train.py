@@ -183,7 +183,7 @@ def _print_findings(records: "list[Record]", own: int) -> None:
     """What the checks find in the first run, and what the seeds tell apart."""
     from unvanish.core.output import printable
     from unvanish.diagnosis.recorded import diagnose_run
-    from unvanish.study.report.results import grouped
+    from unvanish.study.report.groups import grouped
     from unvanish.study.report.significance import significance
 
     typer.echo()

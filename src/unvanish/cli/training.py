@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from unvanish.cli.choose import readable
+from unvanish.cli.choose import groups_in
 from unvanish.cli.options import figures_of
 from unvanish.cli.progress import study_progress
 from unvanish.cli.terminal import print_results
@@ -16,7 +16,7 @@ from unvanish.data.known import data_named
 from unvanish.store.record import Record
 from unvanish.store.store import Store
 from unvanish.study.executors.protocol import Executor
-from unvanish.study.report.results import grouped
+from unvanish.study.report.groups import grouped
 from unvanish.study.report.write import write_report
 from unvanish.study.scheduler import train_all
 
@@ -60,9 +60,8 @@ def train_and_report(
                 listen=progress.hear,
             )
         own = [kept.record(recipe.digest(), weights=False) for recipe in recipes]
-        shown = own if options.only else readable(kept, kept.summaries())[0]
+        groups = grouped(own) if options.only else groups_in(kept, kept.summaries())[0]
     if not options.quiet:
         print_results(grouped(own))
-    groups = grouped(shown)
     write_report(groups, path, figures_of(groups, options.figures, options.format, options.width))
     return own

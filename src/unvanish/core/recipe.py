@@ -146,9 +146,13 @@ class Recipe(BaseModel):
                 setup = remedy.apply(setup)
         return setup
 
+    def stages(self) -> tuple[Stage, ...]:
+        """The trainings that it consists of, in their order; most have one."""
+        return _stages(self.model_copy(update={"seed": 0, "epochs": 1}))
+
     def stage_epochs(self) -> tuple[int, ...]:
         """How many epochs each stage takes."""
-        return tuple(stage.epochs(self.epochs) for stage in _stages(self.but(seed=0, epochs=1)))
+        return tuple(stage.epochs(self.epochs) for stage in self.stages())
 
     def __hash__(self) -> int:
         return hash(tuple(hashable(getattr(self, name)) for name in type(self).model_fields))

@@ -13,7 +13,7 @@ from unvanish.core.output import not_a_formula, opened_output
 from unvanish.measure.quantities import ALL
 from unvanish.store.record import Record
 from unvanish.study.methods import label
-from unvanish.study.report.results import recipe_of
+from unvanish.study.report.groups import recipe_of
 
 
 def write_csv(records: Iterable[Record], to: Path, *, layers: bool = False) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from unvanish.study.report.groups import Group
 from unvanish.study.report.palette import LABELS, ONLY_SHOWN, encoding, labelled, looks, shown, spread_apart
 from unvanish.study.report.published_length import published_length
-from unvanish.study.report.results import Group
 
 CURVE_POINTS = 120  # a run: what a chart of 700 pixels can show
 DIGITS = 4  # significant, in the page's data
@@ -213,7 +213,7 @@ def trainings(group: Group) -> alt.LayerChart:
 
 
 def _of_stage(group: Group, number: int) -> str:
-    stage = group.recipe.uninitialised().stages[number - 1]
+    stage = group.recipe.stages()[number - 1]
     return f"{stage.depth}" + (f", {stage.frozen} frozen" if stage.frozen else "")
 
 

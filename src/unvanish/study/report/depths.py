@@ -48,8 +48,8 @@ def mean_field_of(recipe: Recipe) -> MeanField | None:
     layer, phi = layers[1] if len(layers) > 1 else (None, None)
     if layer is None or phi is None:
         return None
-    weight_var = layer.in_features * float(layer.weight.double().square().mean())
-    bias_var = float(layer.bias.double().square().mean()) if layer.bias is not None else 0.0
+    weight_var = layer.in_features * float(layer.weight.detach().double().square().mean())
+    bias_var = float(layer.bias.detach().double().square().mean()) if layer.bias is not None else 0.0
     return MeanField(phi, _exact(recipe, weight_var, layer.in_features), _exact_bias(recipe, bias_var))
 
 

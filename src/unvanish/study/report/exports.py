@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from unvanish import __version__
 from unvanish.core.output import not_a_formula
-from unvanish.study.report.results import COLUMNS, Group, table
+from unvanish.study.report.groups import Group
+from unvanish.study.report.results import COLUMNS, table
 
 SPECIAL = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "→": r"$\to$", "×": r"$\times$", "²": r"$^2$",
            "−": "$-$", "σ": r"$\sigma$", "–": "--", "…": r"\dots{}"}  # fmt: skip

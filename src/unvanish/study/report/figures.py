@@ -10,18 +10,15 @@ from unvanish.core.errors import RecipeError
 from unvanish.core.output import write_output
 from unvanish.render.charts import drawn, printed, styled
 from unvanish.study.report.curves import curves, trainings, whole_study
+from unvanish.study.report.groups import MOST_SHOWN, Group
 from unvanish.study.report.intervals import intervals
 from unvanish.study.report.maps import colour_bar, gradient_map, overview
 from unvanish.study.report.profiles import depth_profile, fraction
-from unvanish.study.report.results import Group
 from unvanish.study.report.story import story
 
 AnyFigure = alt.Chart | alt.LayerChart
 FORMATS = ("svg", "pdf", "png")
 UNITS = {"in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "pt": 96 / 72, "px": 1.0}  # CSS pixels
-
-
-MOST_SHOWN = 40  # methods with maps and lines of their own
 
 
 def all_figures(groups: Sequence[Group], by: str = "last") -> dict[str, AnyFigure]:

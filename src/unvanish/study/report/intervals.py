@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import altair as alt
 
+from unvanish.study.report.groups import Group
 from unvanish.study.report.palette import encoding
-from unvanish.study.report.results import Group
 from unvanish.study.report.significance import estimates, values_of
 
 ROW = 24  # pixels a method

@@ -7,8 +7,8 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from unvanish.study.report.groups import Group
 from unvanish.study.report.ratios import FLOOR, Ratios
-from unvanish.study.report.results import Group
 
 STILL = "#a9a9a9"  # a frozen layer
 TICKS = [-6, -4, -2, 0, 2, 4, 6]

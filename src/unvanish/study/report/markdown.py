@@ -5,14 +5,15 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from unvanish.core.output import printable
+from unvanish.study.report.groups import MOST_SHOWN, Group
 from unvanish.study.report.published import comparisons
-from unvanish.study.report.results import COLUMNS, Group, different_environments, headline, table
+from unvanish.study.report.results import COLUMNS, different_environments, headline, table
 from unvanish.study.report.section import Section
 
 
 def markdown(groups: Sequence[Group], sections: Sequence[Section] = ()) -> str:
     """Results, ours beside the published numbers, and where they were measured."""
-    parts = [_cell(headline(groups)), _table(COLUMNS, table(groups))] if groups else []
+    parts = [_cell(headline(groups)), _table(COLUMNS, table(groups))] if 0 < len(groups) <= MOST_SHOWN else []
     for section in sections:
         parts += [f"## {_cell(section.title)}", *map(_cell, section.sentences)]
         for one in section.tables:
@@ -20,7 +21,7 @@ def markdown(groups: Sequence[Group], sections: Sequence[Section] = ()) -> str:
     if compared := comparisons(list(groups)):
         parts += ["Ours beside the published numbers:", _table(*_comparison_rows(compared))]
     seconds = sum(group.seconds for group in groups)
-    epochs = sum(record.outcome.epochs for group in groups for record in group.records)
+    epochs = sum(outcome.epochs for group in groups for outcome in group.outcomes.values())
     parts.append(f"{epochs:,} epochs in {seconds:,.0f} process-seconds of training. Measured on:")
     parts += [_table(("", ""), facts.items()) for facts in different_environments(groups)]
     return "\n\n".join(parts) + "\n"

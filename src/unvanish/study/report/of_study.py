@@ -11,7 +11,7 @@ from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import InStore, Known
 from unvanish.study.plan.study import Study
 from unvanish.study.report import greatest, phases
-from unvanish.study.report.results import Group
+from unvanish.study.report.groups import Group
 from unvanish.study.report.section import Section, Table
 from unvanish.study.report.significance import significance
 

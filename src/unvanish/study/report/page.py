@@ -1,32 +1,30 @@
 """The report: one HTML file that works offline, with nothing fetched from anywhere."""
 
+import hashlib
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from importlib import metadata
 from typing import Any
 
 import altair as alt
 import vl_convert
 from markupsafe import Markup, escape
 
+from unvanish.core.machine import cache_folder
+from unvanish.core.output import write_whole
 from unvanish.core.values import counted
+from unvanish.data.sources import writable
 from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.render.templates import rendered
 from unvanish.study.report.exports import as_csv, as_latex, bibtex
-from unvanish.study.report.figures import MOST_SHOWN, AnyFigure, file_name
+from unvanish.study.report.figures import AnyFigure, file_name
 from unvanish.study.report.formulas import of_remedies
+from unvanish.study.report.groups import MOST_SHOWN, Group, recipe_of
 from unvanish.study.report.palette import looks
 from unvanish.study.report.published import comparisons
-from unvanish.study.report.results import (
-    COLUMNS,
-    Group,
-    as_factor,
-    different_environments,
-    headline,
-    numbers,
-    recipe_of,
-    table,
-)
+from unvanish.study.report.results import COLUMNS, as_factor, different_environments, headline, numbers, table
 from unvanish.study.report.section import Section
 from unvanish.study.report.story import BASELINE
 
@@ -38,7 +36,7 @@ def page(
 ) -> str:
     """The report as HTML. Of many methods, without what is shown for each of them."""
     few = len(groups) <= MOST_SHOWN
-    recipes = [recipe_of(record) for group in groups for record in group.records]
+    recipes = [recipe_of(run) for group in groups for run in group.all_runs]
     return rendered(
         "unvanish.study.report",
         "report.html",
@@ -52,7 +50,7 @@ def page(
         seeds=sorted({recipe.seed for recipe in recipes}),
         epochs=sorted({group.recipe.epochs for group in groups}),
         headline=headline(groups),
-        specs={name: _without_schema_noise(chart.to_dict()) for name, chart in figures.items()},
+        specs={name: _without_schema_noise(chart.to_dict(validate=False)) for name, chart in figures.items()},
         methods=_methods(groups),
         story=_first_choice(groups) if "story-curve" in figures else "",
         trainings=any(group.staged for group in groups),
@@ -114,7 +112,7 @@ def _reasons(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 
 def _facts(group: Group) -> dict[str, str]:
-    trained = sum(record.outcome.epochs for record in group.records)
+    trained = sum(outcome.epochs for outcome in group.outcomes.values())
     start, end = (as_factor(group.attenuation(step)) for step in (0, -1))
     last = group.last.format(4) if group.last else "–"
     return {
@@ -135,7 +133,19 @@ def _without_schema_noise(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script, so that no browser has to fetch them."""
+    """Vega, Vega-Lite and Vega-Embed as one script, so that no browser has to fetch them; made once, and kept."""
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    kept = cache_folder("vega") / f"{version}-{metadata.version('vl-convert-python')}.js"
+    with suppress(OSError, UnicodeDecodeError):
+        script, _, checksum = kept.read_text(encoding="utf-8").rpartition("\n//")
+        if hashlib.sha256(script.encode()).hexdigest() == checksum:
+            return script
+    script = _bundled(version)
+    with suppress(OSError), writable(kept.parent):
+        write_whole(kept, f"{script}\n//{hashlib.sha256(script.encode()).hexdigest()}".encode())
+    return script
+
+
+def _bundled(version: str) -> str:
     bundle = vl_convert.javascript_bundle(vl_version=version)  # pyright: ignore[reportCallIssue]  (it is optional)
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")

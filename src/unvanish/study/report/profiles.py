@@ -8,8 +8,8 @@ import altair as alt
 import numpy as np
 
 from unvanish.study.report.curves import CURVE_POINTS, LABEL, picked, short
+from unvanish.study.report.groups import Group
 from unvanish.study.report.palette import LABELS, ONLY_SHOWN, encoding, labelled, shown, spread_apart
-from unvanish.study.report.results import Group
 from unvanish.study.report.theory import predicted_signal
 
 HEIGHT = 300

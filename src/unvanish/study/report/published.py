@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from unvanish.core.curve import Epoch
 from unvanish.study.methods import PUBLISHED_EPOCHS, label
-from unvanish.study.report.results import Group, recipe_of
+from unvanish.study.report.groups import Group, recipe_of
 
 Figures = tuple[float, float, float, float]
 

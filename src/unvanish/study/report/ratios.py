@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unvanish.core.table import Array
 from unvanish.store.record import Record
-from unvanish.study.report.results import Group, hidden, recipe_of
+from unvanish.study.report.groups import Group, hidden, recipe_of
 
 MOST = 60  # columns of a map
 FLOOR = -6.0  # what a map's colours reach down to, in powers of ten; and up to its negative
@@ -43,7 +43,7 @@ class Ratios:
     def of(cls, record: Record) -> "Ratios":
         """Of a run. Later trainings of several begin where the one before has ended, which is measured already."""
         signal, steps = hidden(record, "backward_rms"), record.table.steps
-        stages = recipe_of(record).uninitialised().stages
+        stages = recipe_of(record).stages()
         kept, epochs, own, frozen, done = [], [], [], [], {0: 0}
         for index, (stage, epoch) in enumerate(steps[: len(signal)]):
             done[stage] = done.get(stage - 1, 0) + epoch

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from unvanish.core.statistics import ALPHA, BOOTSTRAP_FROM, Estimate, Paired, estimate, holm, indistinguishable, paired
-from unvanish.study.report.results import Group, recipe_of
+from unvanish.study.report.groups import Group
 from unvanish.study.report.section import Section, Table
 from unvanish.study.report.story import BASELINE
 
 MOST_PAIRS = 120  # in a table
+MOST_TOLD = 6  # of the methods that are left out
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,15 @@ def values_of(groups: Sequence[Group], by: str = "last") -> tuple[dict[str, dict
     values: dict[str, dict[int, float]] = {}
     left_out = []
     for group in groups:
-        outcomes = [record.outcome for record in group.records]
-        found = [one.best_val_acc if by == "best" else one.last_val_acc for one in outcomes]
-        unfit = [
-            one.state for one, value in zip(outcomes, found, strict=True) if one.state != "finished" or value is None
-        ]
+        outcomes = group.outcomes
+        found = {seed: one.best_val_acc if by == "best" else one.last_val_acc for seed, one in outcomes.items()}
+        unfit = [one.state for seed, one in outcomes.items() if one.state != "finished" or found[seed] is None]
         if unfit:
             left_out.append(f"{group.name} is left out: {len(unfit)} of its {len(outcomes)} runs {unfit[0]}.")
             continue
-        seeds = [recipe_of(record).seed for record in group.records]
-        values[group.name] = dict(zip(seeds, [one for one in found if one is not None], strict=True))
+        values[group.name] = {seed: value for seed, value in found.items() if value is not None}
+    if len(left_out) > MOST_TOLD:
+        left_out = [*left_out[:MOST_TOLD], f"And {len(left_out) - MOST_TOLD} more."]
     return values, left_out
 
 

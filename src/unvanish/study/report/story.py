@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import altair as alt
 
+from unvanish.study.report.groups import Group
 from unvanish.study.report.maps import colour
 from unvanish.study.report.palette import encoding
 from unvanish.study.report.ratios import FLOOR
-from unvanish.study.report.results import Group
 
 BASELINE = "baseline"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from unvanish.core.errors import RecipeError
 from unvanish.core.output import write_output
-from unvanish.study.report.results import Group
+from unvanish.study.report.groups import Group
 from unvanish.study.report.section import Section
 from unvanish.study.report.significance import significance
 
