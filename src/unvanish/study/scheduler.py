@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -67,7 +68,8 @@ def train_all(
     alike = Counter(shape for digest, shape in shapes.items() if digest not in ended)
     for digest, recipe in different.items():
         shape = shapes[digest]
-        about = header(recipe, device, measure_every, ensemble=shape is not None and alike[shape] > 1)
+        ensemble = shape is not None and alike[shape] > 1
+        about = header(recipe, device, measure_every, ensemble=ensemble, here=executor.here)
         start = _standing(store, recipe, about, restart_damaged or fresh)
         if start.ended and not fresh:
             stream.tell(Event("known", digest))
@@ -241,6 +243,8 @@ class _Scheduler:
                 self.tell(Event.epoch(self.at[worker][meta["run"]].digest, Epoch(**meta["epoch"])))
             case "chunk":
                 self._keep(self.at[worker][meta["run"]], Chunk.unpack(message))
+            case "under":
+                self._trained_under(worker, meta["environment"])
             case "apart":  # they could not be trained together
                 for run in self.at[worker]:
                     run.shape = None
@@ -248,6 +252,13 @@ class _Scheduler:
                 self.waiting += [run for run in self.at[worker] if not run.ended]
                 self._next(worker)
                 self._fill()
+
+    def _trained_under(self, worker: Place, environment: dict[str, Any]) -> None:
+        """Where it is not this machine, what runs are trained under is known once they are: before their first chunk."""
+        for run in self.at[worker]:
+            if run.about.environment != environment:
+                run.about = Header(environment, run.about.layers)
+                self.store.begin(run.recipe, run.about)
 
     def _keep(self, run: _Run, chunk: Chunk) -> None:
         self.store.add(run.digest, chunk)
