@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unvanish.cli.engine import Engine, check_engine, device_on, executor_of
 from unvanish.cli.exit import FAILED, exit_codes
 from unvanish.cli.options import (
     DEFAULT_STORE,
+    AddressOption,
+    EngineOption,
     FiguresOption,
     FormatOption,
     StoreOption,
@@ -21,7 +24,7 @@ from unvanish.core.arguments import MOST
 if TYPE_CHECKING:
     from unvanish.core.recipe import Recipe
     from unvanish.store.record import Record
-    from unvanish.study.executors.pool import WorkerPool
+    from unvanish.study.executors.protocol import Executor
 
 DEFAULT_EPOCHS = 32
 
@@ -40,7 +43,7 @@ EpochsOption = Annotated[
 ]
 JobsOption = Annotated[
     int | None,
-    typer.Option(min=1, max=MOST, metavar="N", help="Worker processes, one thread each. (default: one per core)"),
+    typer.Option(min=1, max=MOST, metavar="N", help="Worker processes, one thread each. (default: one per core of the machine or the cluster)"),
 ]
 ReportOption = Annotated[
     Path | None,
@@ -77,6 +80,8 @@ def reproduce(
     ] = False,
     seeds: Annotated[str, typer.Option(metavar="42,43,…", help="One run of each method for each seed.")] = "42",
     jobs: JobsOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
     store: StoreOption = DEFAULT_STORE,
     report: ReportOption = None,
     figures: FiguresOption = None,
@@ -97,8 +102,7 @@ def reproduce(
     """
     if published and epochs is not None:
         raise typer.BadParameter("--published means 300 epochs; leave --epochs out", param_hint="--published")
-    from unvanish.core.machine import usable_cores
-    from unvanish.study.executors.pool import WorkerPool
+    check_engine(engine, address)
     from unvanish.study.names import methods_named, seeds_in
     from unvanish.study.report.write import check_kind
 
@@ -107,18 +111,17 @@ def reproduce(
         check_kind(path)
         check_figures(figures, format, width)
         names, runs_of = methods_named(methods or []), seeds_in(seeds)  # a typing error is told before anything starts
-    workers = min(jobs or usable_cores(), len(names) * len(runs_of))
-    if not quiet:
-        typer.echo(f"Starting {workers} worker process{'es' * (workers > 1)}", err=True)
     # The workers start first: they take as long to import torch as this process does.
-    with exit_codes(), WorkerPool(workers) as pool:
+    with exit_codes(), executor_of(engine, jobs, address, len(names) * len(runs_of)) as executor:
+        if not quiet:
+            typer.echo(f"Starting {executor.places} worker process{'es' * (executor.places > 1)}", err=True)
         from unvanish.cli.terminal import print_results
         from unvanish.study.methods import PUBLISHED_EPOCHS, method
         from unvanish.study.report.results import grouped
         from unvanish.study.report.write import write_report
         from unvanish.train.process import device_named
 
-        where = device_named(device)
+        where = device_named(device_on(engine, device))
         length = PUBLISHED_EPOCHS if published else epochs or DEFAULT_EPOCHS
         recipes = [method(name, epochs=length, seed=seed) for name in names for seed in runs_of]
         targets = [path, *([figures / "accuracy.svg"] if figures else [])]
@@ -128,7 +131,7 @@ def reproduce(
             "restart_damaged": restart_damaged,
             "measure_every": measure_every,
         }
-        records = _trained(recipes, store, pool, targets, options, quiet=quiet)
+        records = _trained(recipes, store, executor, targets, options, quiet=quiet)
         groups = grouped(records)
         if not quiet:
             print_results(groups)
@@ -141,7 +144,7 @@ def reproduce(
 def _trained(
     recipes: "list[Recipe]",
     store: Path,
-    pool: "WorkerPool",
+    executor: "Executor",
     targets: list[Path],
     options: dict[str, Any],
     *,
@@ -159,5 +162,5 @@ def _trained(
         for target in targets:
             check_writable(target)  # now, not after hours of training
         with study_progress(recipes, quiet=quiet) as progress:
-            train_all(recipes, kept, executor=pool, listen=progress.hear, **options)
+            train_all(recipes, kept, executor=executor, listen=progress.hear, **options)
         return [kept.record(recipe.digest(), weights=False) for recipe in recipes]

@@ -21,6 +21,7 @@ from unvanish.study.executors.node import Node, versions
 log = logging.getLogger("unvanish")
 
 CONNECT_S = 5.0  # Ray itself tries for a minute and longer
+HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # gRPC answers (RFC 9113, 3.4)
 WAITING_S = 30.0  # for a CPU, before it is said; a place starts in about 5 s
 
 
@@ -45,7 +46,7 @@ class RayCluster:
         cpus = int(self.ray.cluster_resources().get("CPU", 0))
         if not cpus and not places:
             raise ClusterError(f"the cluster at {address} has no CPUs: start a node with ray start --address=…")
-        self.places = min(places or cpus, most or cpus or 1) if most else places or cpus
+        self.places = min(places or cpus, most or places or cpus)
         self._data: dict[str, Any] = {}
         self._actor = self.ray.remote(
             num_cpus=1, max_restarts=0, max_task_retries=0, concurrency_groups={"control": 1}
@@ -176,6 +177,7 @@ class RayPlace:
 def _ray() -> ModuleType:
     """Ray, told to keep quiet: our progress is on standard error, too."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of its attempts to connect, a second each
     try:
         import ray
     except ImportError as error:
@@ -191,14 +193,19 @@ def _connect(ray: ModuleType, address: str) -> None:
     host, _, port = (os.environ.get("RAY_ADDRESS", address) if address == "auto" else address).rpartition(":")
     if host:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S) as server:
+                server.sendall(HTTP2_HELLO)
+                server.recv(1)
         except (OSError, ValueError) as error:
             raise ClusterError(f"no Ray cluster answers at {address} ({error}): ray start --head begins one") from error
     with _signals_as_they_are():
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise ClusterError(f"no Ray cluster can be joined at {address}: {_last_line(error)}") from error
+            raise ClusterError(
+                f"no Ray cluster can be joined at {address}: {_last_line(error)}. This must run on one of its nodes, with "
+                "the same version of Ray and, where it has a token, its RAY_AUTH_MODE and RAY_AUTH_TOKEN"
+            ) from error
 
 
 @contextmanager
