@@ -1,4 +1,4 @@
-"""A real Ray cluster of two nodes on this machine, for tests and benchmarks: each has one CPU, and can be killed whole."""
+"""A real Ray cluster of two nodes on this machine, for tests and benchmarks: each can be killed whole."""
 
 import os
 import secrets

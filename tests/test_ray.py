@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from ray_nodes import TwoNodes, free_port
-from test_kill import EPOCHS, METHODS, assert_same_bits, finish, gone, wait_for_rows
 
 import unvanish as uv
+from ray_nodes import TwoNodes, free_port
+from test_kill import EPOCHS, METHODS, assert_same_bits, finish, gone, wait_for_rows
 from unvanish.core.errors import ClusterError
 from unvanish.store.verify import damages
 from unvanish.study.executors import cluster
@@ -35,7 +35,7 @@ NODE_DIES_S = 60.0  # Ray takes a node that says nothing for dead after half of 
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory) -> Iterator[TwoNodes]:
-    """Without a cache of data sets, or a way to fetch any. Ray reads its token once, when it is imported: after this."""
+    """Without a cache of data sets, or a way to fetch any. Ray reads its token when it is imported: after this."""
     nowhere = f"http://127.0.0.1:{free_port()}"
     empty = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")), "UNVANISH_DATA": ""}
     with TwoNodes(**empty, HTTP_PROXY=nowhere, HTTPS_PROXY=nowhere) as started, pytest.MonkeyPatch.context() as patch:
@@ -128,8 +128,9 @@ def test_a_killed_node_and_another_in_its_place(tmp_path, nodes, alone):
     nodes.kill("second")
     time.sleep(2)
     nodes.start("second")
-    _, err = process.communicate()
+    out, err = process.communicate()
     assert process.returncode == 0, err
+    assert "raylet" not in out + err  # Ray has printed nothing
     assert "lost its worker" in err
     assert_same_bits(tmp_path, alone)
 

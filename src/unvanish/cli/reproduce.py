@@ -43,7 +43,12 @@ EpochsOption = Annotated[
 ]
 JobsOption = Annotated[
     int | None,
-    typer.Option(min=1, max=MOST, metavar="N", help="Worker processes, one thread each. (default: one per core of the machine or the cluster)"),
+    typer.Option(
+        min=1,
+        max=MOST,
+        metavar="N",
+        help="Worker processes, one thread each. (default: one per core of the machine or the cluster)",
+    ),
 ]
 ReportOption = Annotated[
     Path | None,

@@ -254,7 +254,7 @@ class _Scheduler:
                 self._fill()
 
     def _trained_under(self, worker: Place, environment: dict[str, Any]) -> None:
-        """Where it is not this machine, what runs are trained under is known once they are: before their first chunk."""
+        """Elsewhere than here, what runs are trained under is known when they are, before their first chunk."""
         for run in self.at[worker]:
             if run.about.environment != environment:
                 run.about = Header(environment, run.about.layers)

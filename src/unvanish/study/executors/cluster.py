@@ -1,4 +1,4 @@
-"""An executor: the nodes of a Ray cluster. Jobs, data and messages go through Ray's object store, nothing through files.
+"""An executor: the nodes of a Ray cluster. Jobs, data and messages go through its object store, nothing through files.
 
 This process, the driver, keeps the store. What has come from a place that is lost is kept; the run goes on from its
 last checkpoint in a new place, on whichever node has a free CPU.
@@ -11,7 +11,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Self
 
@@ -20,6 +21,12 @@ from unvanish.study.executors.node import Node, versions
 
 log = logging.getLogger("unvanish")
 
+SETTINGS = {  # Ray reads them when it is imported
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_NUM_REDIS_GET_RETRIES": "2",  # attempts to connect, a second each
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",  # else it prints on standard output when a node dies, log_to_driver or not
+    "RAY_SCHEDULER_EVENTS": "0",
+}
 CONNECT_S = 5.0  # Ray itself tries for a minute and longer
 HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # gRPC answers (RFC 9113, 3.4)
 WAITING_S = 30.0  # for a CPU, before it is said; a place starts in about 5 s
@@ -159,8 +166,8 @@ class RayPlace:
             return None
         except errors.RayActorError as error:
             if error.actor_init_failed:
-                raise ClusterError(_last_line(error)) from error
-            self.how = self._gone(error)
+                raise ClusterError(_why_not(error)) from error
+            self.how = f"{self.process or 'a process of the cluster'} died"
             return None
         except errors.RayError as error:
             self.how = _last_line(error)
@@ -169,20 +176,15 @@ class RayPlace:
             self.process = meta_of(message)["process"]
         return message
 
-    def _gone(self, error: Exception) -> str:
-        said = f"{self.process or 'a process'} of the cluster"
-        return f"{said}: the node died" if "node" in str(error).lower() else f"{said} died"
-
 
 def _ray() -> ModuleType:
-    """Ray, told to keep quiet: our progress is on standard error, too."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")  # of its attempts to connect, a second each
+    """Ray, told to keep quiet: standard output and error are our own."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
-        import ray
+        return import_module("ray")
     except ImportError as error:
         raise ClusterError("Ray is not installed: pip install 'unvanish[ray]'") from error
-    return ray
 
 
 def _connect(ray: ModuleType, address: str) -> None:
@@ -198,13 +200,13 @@ def _connect(ray: ModuleType, address: str) -> None:
                 server.recv(1)
         except (OSError, ValueError) as error:
             raise ClusterError(f"no Ray cluster answers at {address} ({error}): ray start --head begins one") from error
-    with _signals_as_they_are():
+    with _signals_as_they_are(), chdir(os.sep):  # Ray has its processes import what lies in the current folder
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise ClusterError(
-                f"no Ray cluster can be joined at {address}: {_last_line(error)}. This must run on one of its nodes, with "
-                "the same version of Ray and, where it has a token, its RAY_AUTH_MODE and RAY_AUTH_TOKEN"
+                f"no Ray cluster can be joined at {address}: {_last_line(error)}. This must run on one of its nodes, "
+                "with the same version of Ray and, where it has a token, its RAY_AUTH_MODE and RAY_AUTH_TOKEN"
             ) from error
 
 
@@ -222,4 +224,12 @@ def _signals_as_they_are() -> Iterator[None]:
 def _last_line(error: Exception) -> str:
     """Of what Ray says, which is a traceback and an explanation."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removeprefix("unvanish.core.errors.ClusterError: ") if lines else type(error).__name__
+    return lines[-1] if lines else type(error).__name__
+
+
+def _why_not(error: Exception) -> str:
+    """An actor could not be made."""
+    kind, _, said = _last_line(error).partition(": ")
+    if kind.endswith(ClusterError.__name__):
+        return said
+    return f"a node of the cluster cannot train: {said or kind}. Install unvanish on every node, in the same version"
