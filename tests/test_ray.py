@@ -205,11 +205,12 @@ def test_what_is_kept_is_not_trained_again(tmp_path, nodes):
         assert list(damages(store)) == []
 
 
-def test_more_places_than_cpus_wait_and_the_others_go_on(tmp_path, nodes, small, monkeypatch, caplog):
+@pytest.mark.parametrize("more", [None, lambda digest: []])  # with it, places rest that have no job
+def test_more_places_than_cpus_wait_and_the_others_go_on(tmp_path, nodes, small, monkeypatch, caplog, more):
     monkeypatch.setattr(cluster, "WAITING_S", 0.5)
     recipes = [small.but(seed=seed, epochs=20) for seed in range(3)]
     with uv.Store.writer(tmp_path) as store:
-        train_all(recipes, store, executor=RayCluster(3, nodes.address), device=CPU)
+        train_all(recipes, store, executor=RayCluster(3, nodes.address), device=CPU, more=more)
         assert all(store.record(recipe.digest()).outcome.state == "finished" for recipe in recipes)
     assert f"of 3 places wait for a free CPU of the cluster at {nodes.address}" in caplog.text
 

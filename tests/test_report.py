@@ -18,7 +18,8 @@ from unvanish.study.report.figures import all_figures
 from unvanish.study.report.markdown import markdown
 from unvanish.study.report.page import page
 from unvanish.study.report.published import PUBLISHED, comparisons
-from unvanish.study.report.results import COLUMNS, Spread, as_factor, attenuation, grouped, table
+from unvanish.study.report.results import COLUMNS, as_factor, attenuation, grouped, over_seeds, table
+from unvanish.study.report.significance import significance
 from unvanish.study.report.write import write_report
 
 
@@ -49,16 +50,17 @@ def test_the_results_table():
     assert predicted.startswith("1/8.")  # of the network of method 5, whatever was made up
     assert changes == "skip connection: skips 1→3, 4→7"
     assert last == best == f"0.7430 ± {np.std([0.742, 0.744], ddof=1):.4f}"
-    assert to_70 == "2 ± 0"
+    assert to_70 == "2 (all 2)"
     assert (start, end) == ("1/1,000,000", "× 1.0")
 
 
 def test_spread_is_the_sample_standard_deviation():
-    spread = Spread.of([1.0, 2.0, 3.0, 4.0])
+    spread = over_seeds([1.0, 2.0, 3.0, 4.0])
     assert spread is not None
+    assert spread.std is not None
     assert (spread.mean, spread.n) == (2.5, 4)
     assert spread.std == pytest.approx((5 / 3) ** 0.5)
-    assert Spread.of([1.0, None]) is None  # a mean of those that got there would be biased
+    assert over_seeds([1.0, None]) is None  # a mean of those that got there would be biased
 
 
 def test_attenuation_ignores_absent_layers_and_an_empty_series():
@@ -99,9 +101,12 @@ def test_only_comparable_epochs_are_compared_with_the_published():
 
 
 def test_markdown_has_the_tables(tmp_path):
-    write_report(grouped([made_up("5"), made_up("1a")]), tmp_path / "r.md")
+    groups = grouped([made_up("5"), made_up("1a")])
+    told = significance(groups)
+    assert told is not None
+    write_report(groups, tmp_path / "r.md")
     text = (tmp_path / "r.md").read_text()
-    assert text == markdown(grouped([made_up("5"), made_up("1a")]))
+    assert text == markdown(groups, [told])
     assert "| 5 | skip connection: skips 1→3, 4→7 | 0.7420 |" in text
     assert "| 5 | 1 | 3 | published | 2.2966 | 0.1433 | 2.2951 | 0.1028 |  |" in text
     assert "| torch | x |" in text

@@ -54,6 +54,7 @@ _HOMES = {
         "ClassWeights",
         "CriticalInit",
         "FixupInit",
+        "GaussianInit",
         "GradientClipping",
         "GradualUnfreezing",
         "HeInit",

@@ -55,6 +55,7 @@ from unvanish.remedies import CentredCriticalInit as CentredCriticalInit
 from unvanish.remedies import ClassWeights as ClassWeights
 from unvanish.remedies import CriticalInit as CriticalInit
 from unvanish.remedies import FixupInit as FixupInit
+from unvanish.remedies import GaussianInit as GaussianInit
 from unvanish.remedies import GradientClipping as GradientClipping
 from unvanish.remedies import GradualUnfreezing as GradualUnfreezing
 from unvanish.remedies import HeInit as HeInit

@@ -23,6 +23,7 @@ from unvanish.cli.options import (
 )
 from unvanish.cli.repair import commands as repair_commands
 from unvanish.cli.reproduce import commands as reproduce_commands
+from unvanish.cli.study import commands as study_commands
 from unvanish.cli.theory import commands as theory_commands
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def options(
 
 
 app.add_typer(reproduce_commands)
+app.add_typer(study_commands, name="study")
 app.add_typer(diagnosis_commands)
 app.add_typer(repair_commands)
 app.add_typer(theory_commands)

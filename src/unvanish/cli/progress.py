@@ -14,6 +14,7 @@ from unvanish.store.events import Event
 from unvanish.study.methods import METHODS, PUBLISHED_SEED, label
 
 PACE_OVER = 10  # epochs, so that the time left follows the machine and the stage
+NAMED = 20  # of the runs that are known already
 ROOMY = 150  # columns: room for what a method changes beside its progress
 
 
@@ -22,18 +23,33 @@ class StudyProgress:
 
     def __init__(self, progress: Progress | None, console: Console, recipes: Sequence[Recipe]) -> None:
         self.progress, self.console = progress, console
-        self.recipes = {recipe.digest(): recipe for recipe in recipes}
+        self.recipes: dict[str, Recipe] = {}
+        self.known = 0
         self.tasks: dict[str, TaskID] = {}
         self.began: dict[str, float] = {}
         self.trained: dict[str, list[float]] = {}  # seconds of each epoch heard of
         self.accuracy: dict[str, float] = {}  # of the last epoch heard of
-        self.epochs_left = sum(sum(recipe.stage_epochs()) for recipe in recipes)
+        self.epochs_left = 0
         self.whole: TaskID | None = None
         self.started, self.heard = time.monotonic(), 0
+        self.expect(recipes)
+
+    def expect(self, recipes: Sequence[Recipe]) -> None:
+        """These will be trained, too."""
+        for recipe in recipes:
+            if recipe.digest() not in self.recipes:
+                self.recipes[recipe.digest()] = recipe
+                self.epochs_left += sum(recipe.stage_epochs())
+        if self.progress is not None and self.whole is not None:
+            done = next(task.completed for task in self.progress.tasks if task.id == self.whole)
+            self.progress.update(self.whole, total=done + self.epochs_left)
 
     def hear(self, event: Event) -> None:
         if event.kind == "stopping":
-            self._say("  finishing the epoch that each run is at; Ctrl-C again stops at once")
+            reason = event.data.get("reason")
+            self._say(
+                f"  {f'{reason}: ' if reason else ''}finishing the epoch that each run is at; Ctrl-C stops at once"
+            )
             return
         roomy = self.console.width >= ROOMY or not self.console.is_terminal
         digest, recipe = event.digest, self.recipes[event.digest]
@@ -41,7 +57,11 @@ class StudyProgress:
         match event.kind:
             case "known":
                 self._count(sum(recipe.stage_epochs()))
-                self._say(f"  {name}  known already")
+                self.known += 1
+                if self.known <= NAMED:
+                    self._say(f"  {name}  known already")
+                elif self.known == NAMED + 1:
+                    self._say("  and more that are known already")
             case "began":
                 self._begin(digest, name, sum(recipe.stage_epochs()), event.data["epochs"])
             case "epoch":

@@ -29,7 +29,7 @@ WIDTH_OF_A_PIPE = 160  # columns, where there is no terminal to ask
 
 def print_results(groups: Sequence[Group]) -> None:
     """The results table, and below it what needs more epochs than it had."""
-    _print_table(COLUMNS, [(*row[:-1], group.state) for row, group in zip(table(groups), groups, strict=True)])
+    print_table(COLUMNS, [(*row[:-1], group.state) for row, group in zip(table(groups), groups, strict=True)])
     console = _console()
     for group in groups:
         if group.short:
@@ -39,7 +39,7 @@ def print_results(groups: Sequence[Group]) -> None:
 def print_runs(summaries: Sequence[Summary]) -> None:
     """One line per run."""
     rows = [_run_row(summary) for summary in summaries]
-    _print_table(("run", "method", "seed", "epochs", "state", "val acc", "time", "started"), rows)
+    print_table(("run", "method", "seed", "epochs", "state", "val acc", "time", "started"), rows)
 
 
 def _run_row(summary: Summary) -> tuple[str, ...]:
@@ -69,7 +69,7 @@ def print_record(record: Record) -> None:
     console.print()
     curve = record.curve
     rows = [tuple(_number(value) for value in row) for row in zip(*curve.values(), strict=True)]
-    _print_table(tuple(curve), _ends(rows))
+    print_table(tuple(curve), _ends(rows))
     table = record.table
     if not table.steps:
         return
@@ -77,7 +77,7 @@ def print_record(record: Record) -> None:
         console.print(f"\ngradient flow {name}")
         columns = {quantity: [_number(value) for value in table.row(quantity, step)] for quantity in table.values}
         shown = _that_fit(console.width, {"layer": list(table.layers), **columns})
-        _print_table(tuple(shown), list(zip(*shown.values(), strict=True)))
+        print_table(tuple(shown), list(zip(*shown.values(), strict=True)))
         if len(shown) <= len(columns):
             console.print(f"and {len(columns) + 1 - len(shown)} more: unvanish export --layers")
     console.print()
@@ -160,7 +160,7 @@ def _number(value: object) -> str:
     return f"{number:.4f}" if 1e-3 <= abs(number) < 1e4 or number == 0 else f"{number:.2e}"
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     """Figures are never cut: prose gets what room is left, or is left out, and after it what can be spared."""
     console = _console()
     cells = dict(zip(columns, list(zip(*rows, strict=True)) or [()] * len(columns), strict=True))

@@ -7,6 +7,7 @@ from unvanish.remedies.centred_critical_init import CentredCriticalInit
 from unvanish.remedies.class_weights import ClassWeights
 from unvanish.remedies.critical_init import CriticalInit
 from unvanish.remedies.fixup_init import FixupInit
+from unvanish.remedies.gaussian_init import GaussianInit
 from unvanish.remedies.gradient_clipping import GradientClipping
 from unvanish.remedies.gradual_unfreezing import GradualUnfreezing
 from unvanish.remedies.he_init import HeInit
@@ -45,6 +46,7 @@ ALL: tuple[type[Remedy], ...] = (
     HeInit,
     XavierInit,
     OrthogonalInit,
+    GaussianInit,
     LSUVInit,
     FixupInit,
     WeightNorm,

@@ -82,8 +82,19 @@ def method(name: str, **others: Any) -> Recipe:
     return baseline(**others).with_remedies(*METHODS[name][1])
 
 
+def _methods_of(remedies: tuple[Remedy, ...]) -> list[str]:
+    """The methods that these remedies are, one after the other; empty where they are not."""
+    for name, (_, own) in METHODS.items():
+        if remedies == own:
+            return [name]
+    for name, (_, own) in METHODS.items():
+        if own and remedies[: len(own)] == own and (rest := _methods_of(remedies[len(own) :])):
+            return [name, *rest]
+    return []
+
+
 def label(recipe: Recipe) -> str:
-    """The id of the method that this recipe is, at any length and seed, or else what it is made of.
+    """The id of the method that this recipe is, at any length and seed, or of several, `2+5`; or what it is made of.
 
     Another batch, or fewer images, is named behind it.
 
@@ -99,10 +110,9 @@ def label(recipe: Recipe) -> str:
     network: Any = recipe.network
     if isinstance(network, MLP):  # of another data set
         network = replace(network, inputs=plain_network.inputs, classes=plain_network.classes)
-    if (network, recipe.init_std, recipe.optimizer) == (plain.network, plain.init_std, plain.optimizer):
-        for name, (_, remedies) in METHODS.items():
-            if remedies == recipe.remedies:
-                return name + less
+    alike = (network, recipe.init_std, recipe.optimizer) == (plain.network, plain.init_std, plain.optimizer)
+    if alike and (methods := _methods_of(recipe.remedies)):
+        return "+".join(methods) + less
     optimizer = f"{recipe.optimizer.name} {recipe.optimizer.lr:g}"
     init = "default init" if recipe.init_std is None else f"N(0, {recipe.init_std:g}²)"
     return " + ".join([f"{recipe.network}, {init}, {optimizer}", *map(str, recipe.remedies)]) + less

@@ -9,6 +9,7 @@ A worker that dies is replaced, and its recipe goes on from the last checkpoint.
 finish their epoch, keeps it, and then ends.
 """
 
+import math
 import signal
 import threading
 import time
@@ -16,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,18 +29,26 @@ from unvanish.store.chunk import Chunk
 from unvanish.store.events import Event
 from unvanish.store.protocol import ENDED, Header, RunStore, Start
 from unvanish.study.executors.protocol import Executor, Place
+from unvanish.study.stream import Listener, Stream
 from unvanish.study.training import header, shape_of_recipe
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TOGETHER = 256  # runs of one shape on a GPU: more gained nothing on an H100 (docs/performance.md)
 TRIES = 3  # deaths of a worker over one recipe without any progress in between
-NOTE_WITHIN_S = 1.0  # events reach the store within this time
 
-Listener = Callable[[Event], None]
+
+class Wanted(NamedTuple):
+    """A run to be trained: to its end, or until it has so many epochs in all."""
+
+    recipe: Recipe
+    epochs: int | None = None
+
+
+More = Callable[[str], Sequence[Wanted]]  # what is wanted now that this run has ended, or come as far as it was wanted
 
 
 def train_all(
-    recipes: Sequence[Recipe],
+    recipes: Sequence[Recipe | Wanted],
     store: RunStore,
     *,
     executor: Executor,
@@ -49,37 +58,51 @@ def train_all(
     measure_every: int | None = None,
     together: int | None = None,
     listen: Listener = lambda event: None,
+    more: More | None = None,
+    minutes: float | None = None,
 ) -> None:
     """Bring every recipe to its end in the store. Events come as they happen, in this process and in the store.
+
+    more     asked after each run that ends, or has come as far as it was wanted to: runs that are wanted then
+    minutes  after so many each place finishes its epoch, and what is left stays unfinished
 
     Up to `together` runs of one shape are trained as one ensemble: by default many on a GPU, one on a CPU. A run that
     is damaged in the store is refused, or with `restart_damaged` trained from its beginning.
     Raises `StoreError` where something cannot be kept, and lets `KeyboardInterrupt` through; both leave
     a store from which the same call goes on.
     """
-    stream = _Stream(store, listen)
+    stream = Stream(store, listen)
     if restart_damaged:
         store.forget_lost_runs()
     most = together or (TOGETHER if device.type == "cuda" else 1)
-    waiting: list[_Run] = []
-    different = {recipe.digest(): recipe for recipe in recipes}
-    shapes = {digest: shape_of_recipe(recipe) if most > 1 else None for digest, recipe in different.items()}
-    ended = {run.digest for run in store.summaries() if run.outcome.state in ENDED} if most > 1 and not fresh else set()
-    alike = Counter(shape for digest, shape in shapes.items() if digest not in ended)
-    for digest, recipe in different.items():
-        shape = shapes[digest]
-        ensemble = shape is not None and alike[shape] > 1
-        about = header(recipe, device, measure_every, ensemble=ensemble, here=executor.here)
-        start = _standing(store, recipe, about, restart_damaged or fresh)
-        if start.ended and not fresh:
-            stream.tell(Event("known", digest))
-        else:
-            done = 0 if fresh else start.epochs
-            waiting.append(_Run(recipe, digest, about, shape, sum(recipe.stage_epochs()) - done, fresh=fresh))
+
+    def prepared(wanted: Sequence[Wanted]) -> list[_Run]:
+        """Those that have not ended in the store."""
+        different = {one.recipe.digest(): one for one in wanted}
+        shapes = {digest: shape_of_recipe(one.recipe) if most > 1 else None for digest, one in different.items()}
+        known = store.summaries() if most > 1 and not fresh else []
+        ended = {run.digest for run in known if run.outcome.state in ENDED}
+        alike = Counter(shape for digest, shape in shapes.items() if digest not in ended)
+        found = []
+        for digest, (recipe, until) in different.items():
+            shape = shapes[digest]
+            ensemble = shape is not None and alike[shape] > 1
+            about = header(recipe, device, measure_every, ensemble=ensemble, here=executor.here)
+            start = _standing(store, recipe, about, restart_damaged or fresh)
+            if start.ended and not fresh:
+                stream.tell(Event("known", digest))
+            else:
+                total = sum(recipe.stage_epochs())
+                until = until if until and until < total else None
+                left = (until or total) - (0 if fresh else start.epochs)
+                found.append(_Run(recipe, digest, about, shape, left, until, fresh=fresh))
+        return found
+
     with executor:
-        scheduler = _Scheduler(waiting, store, executor, device, most, stream)
+        scheduler = _Scheduler(prepared, store, executor, device, most, stream, more)
+        scheduler.add([one if isinstance(one, Wanted) else Wanted(one) for one in recipes])
         try:
-            scheduler.work()
+            scheduler.work(minutes)
         except KeyboardInterrupt:
             scheduler.stop()
             raise
@@ -98,29 +121,6 @@ def _standing(store: RunStore, recipe: Recipe, about: Header, restart_damaged: b
 
 
 @dataclass
-class _Stream:
-    """Events, to the listener at once and to the store within a second."""
-
-    store: RunStore
-    listen: Listener
-
-    def __post_init__(self) -> None:
-        self.waiting: list[Event] = []
-        self.flushed_at = time.monotonic()
-
-    def tell(self, event: Event) -> None:
-        self.listen(event)
-        self.waiting.append(event)
-        if event.kind != "epoch" or time.monotonic() - self.flushed_at > NOTE_WITHIN_S:
-            self.flush()
-
-    def flush(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        self.store.note(waiting)
-        self.flushed_at = time.monotonic()
-
-
-@dataclass
 class _Run:
     """A recipe on its way. `deaths` counts the workers that it cost since it last got on."""
 
@@ -129,10 +129,20 @@ class _Run:
     about: Header
     shape: str | None  # of its ensemble, if it may be in one
     epochs_left: int
+    until: int | None = None  # epochs in all, after which it waits to be wanted again
     fresh: bool = False  # what the store has of it is forgotten when it is begun, not before
     begun: bool = False
     ended: bool = False
     deaths: int = 0
+
+    @property
+    def goes_on(self) -> bool:
+        return not self.ended and (self.until is None or self.epochs_left > 0)
+
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """The same of runs that can be trained as one ensemble."""
+        return self.shape, self.epochs_left, self.until
 
 
 class _Scheduler:
@@ -140,25 +150,37 @@ class _Scheduler:
 
     def __init__(
         self,
-        waiting: list[_Run],
+        prepared: Callable[[Sequence[Wanted]], list[_Run]],
         store: RunStore,
         executor: Executor,
         device: torch.device,
         most: int,
-        stream: _Stream,
+        stream: Stream,
+        more: More | None,
     ) -> None:
-        self.waiting, self.store, self.executor = waiting, store, executor
-        self.device, self.most, self.tell = device, most, stream.tell
+        self.prepared, self.store, self.executor = prepared, store, executor
+        self.device, self.most, self.tell, self.more = device, most, stream.tell, more
+        self.waiting: list[_Run] = []
         self.at: dict[Place, list[_Run]] = {worker: [] for worker in executor.workers}  # one run each, or an ensemble
+        self.resting: list[Place] = []  # without a job, as long as others may bring more
+        self.ended: set[str] = set()
         self.stopping = False
         self.idle, self.stop_soon = False, False  # where Ctrl-C is concerned
 
-    def work(self) -> None:
+    def add(self, wanted: Sequence[Wanted]) -> None:
+        """Runs that are to be trained, if they are not on their way or have ended already."""
+        busy = {run.digest for runs in (self.waiting, *self.at.values()) for run in runs if run.goes_on} | self.ended
+        self.waiting += self.prepared([one for one in wanted if one.recipe.digest() not in busy])
+
+    def work(self, minutes: float | None) -> None:
+        until = math.inf if minutes is None else time.monotonic() + 60 * minutes
         with self._ctrl_c_between_messages():
             for worker in list(self.executor.workers):
                 self._next(worker)
-            while self.executor.workers:
-                self._hear(timeout=None)
+            while self.executor.workers and time.monotonic() < until:
+                self._hear(timeout=None if minutes is None else max(0.0, until - time.monotonic()))
+            if self.executor.workers:
+                self.stop(f"the {minutes:g} minutes of its budget are over")
 
     @contextmanager
     def _ctrl_c_between_messages(self) -> Iterator[None]:
@@ -178,10 +200,10 @@ class _Scheduler:
             raise KeyboardInterrupt
         self.stop_soon = True
 
-    def stop(self) -> None:
+    def stop(self, reason: str = "") -> None:
         """Let every worker finish its epoch, and keep it."""
         self.stopping = True
-        self.tell(Event("stopping"))
+        self.tell(Event("stopping", data={"reason": reason}))
         for worker in self.executor.workers:
             worker.finish_soon()
         until = time.monotonic() + GRACE_S
@@ -192,7 +214,10 @@ class _Scheduler:
         """Give the worker the run with the most epochs left and those that go with it, all of them or a part."""
         self.at[worker] = []
         if self.stopping or not self.waiting:
-            worker.dismiss()
+            if self.more and not self.stopping and any(self.at.values()):
+                self.resting.append(worker)
+            else:
+                worker.dismiss()
             return
         longest = max(self.waiting, key=lambda run: run.epochs_left)
         begun = [(run, self._begin(run)) for run in self._alike(longest)]
@@ -203,18 +228,14 @@ class _Scheduler:
         self.waiting = [run for run in self.waiting if run not in runs]
         unfinished = 1 + len(self.waiting) + sum(map(bool, self.at.values()))
         tail = self.waiting and self.executor.places < unfinished < 2 * self.executor.places
-        part = max(1, longest.epochs_left // 4) if tail else None
+        part = max(1, longest.epochs_left // 4) if tail else longest.epochs_left if longest.until else None
         self.at[worker] = runs
         file = self.executor.provide(longest.recipe.data)
         worker.give(_job(runs, [start for _, start in group], self.device, part, file))
 
     def _alike(self, run: _Run) -> list[_Run]:
         """The run, and the waiting ones that can be trained with it as one ensemble."""
-        others = [
-            other
-            for other in self.waiting
-            if other is not run and run.shape and (other.shape, other.epochs_left) == (run.shape, run.epochs_left)
-        ]
+        others = [other for other in self.waiting if other is not run and run.shape and other.alike == run.alike]
         return [run, *others][: self.most]
 
     def _begin(self, run: _Run) -> Start:
@@ -249,8 +270,12 @@ class _Scheduler:
                 for run in self.at[worker]:
                     run.shape = None
             case "free":  # they have ended, or it has trained the part that it was given
-                self.waiting += [run for run in self.at[worker] if not run.ended]
+                came = self.at[worker]
+                self.waiting += [run for run in came if run.goes_on]
                 self._next(worker)
+                for run in came:
+                    if not run.ended and not run.goes_on:
+                        self._ask_for_more(run)
                 self._fill()
 
     def _trained_under(self, worker: Place, environment: dict[str, Any]) -> None:
@@ -265,17 +290,29 @@ class _Scheduler:
         run.deaths, run.ended = 0, chunk.state != "unfinished"
         run.epochs_left -= len(chunk.rows)
         if run.ended:
-            self.tell(Event("ended", run.digest, {"state": chunk.state, "error": chunk.error}))
+            self._over(run, chunk)
+
+    def _over(self, run: _Run, chunk: Chunk) -> None:
+        self.ended.add(run.digest)
+        self.tell(Event("ended", run.digest, {"state": chunk.state, "error": chunk.error}))
+        self._ask_for_more(run)
+
+    def _ask_for_more(self, run: _Run) -> None:
+        if self.more is not None and not self.stopping:
+            self.add(self.more(run.digest))
 
     def _gone(self, worker: Place) -> None:
         reason = self.executor.reap(worker)
+        self.resting = [place for place in self.resting if place is not worker]
         for run in self.at.pop(worker):
             if not run.ended and not self.stopping:
                 self._lost(run, reason)
         self._fill()
 
     def _fill(self) -> None:
-        """A worker for each place as long as runs wait: one has died, or an ensemble has fallen apart."""
+        """A worker for each place as long as runs wait: one has died, or more came; none where nothing can come."""
+        while self.resting and (self.waiting or self.stopping or not any(self.at.values())):
+            self._next(self.resting.pop())
         while self.waiting and not self.stopping and len(self.executor.workers) < self.executor.places:
             worker = self.executor.spawn()
             self._next(worker)
@@ -288,9 +325,9 @@ class _Scheduler:
             self.tell(Event("died", run.digest, {"reason": reason}))
             self.waiting.append(run)
             return
-        error = f"its worker died {TRIES} times without getting on ({reason})"
-        self.store.add(run.digest, Chunk("failed", error=error))
-        self.tell(Event("ended", run.digest, {"state": "failed", "error": error}))
+        chunk = Chunk("failed", error=f"its worker died {TRIES} times without getting on ({reason})")
+        self.store.add(run.digest, chunk)
+        self._over(run, chunk)
 
 
 def _job(

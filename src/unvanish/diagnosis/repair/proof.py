@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CONFIDENCE = 0.95
+from unvanish.core.statistics import t_interval
+
 SEEDS = 5
 
 
@@ -57,11 +58,4 @@ class Proof:
 
 
 def _interval(values: Sequence[float]) -> tuple[float, float]:
-    n = len(values)
-    if n < 2:
-        return -float("inf"), float("inf")
-    from scipy import stats  # which takes a second to import
-
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / n**0.5
-    far = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
-    return mean - far, mean + far
+    return t_interval(values) if len(values) > 1 else (-float("inf"), float("inf"))

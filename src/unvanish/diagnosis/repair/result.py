@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from unvanish.core.setup import Loss
+from unvanish.core.statistics import CONFIDENCE
 from unvanish.core.table import Table
 from unvanish.core.values import counted
 from unvanish.diagnosis.diagnosis import Diagnosis
 from unvanish.diagnosis.repair.change import Change
-from unvanish.diagnosis.repair.proof import CONFIDENCE, Proof
+from unvanish.diagnosis.repair.proof import Proof
 from unvanish.diagnosis.repair.selection import Tried
 from unvanish.render.text import number, sentence, text_table, wrapped
 

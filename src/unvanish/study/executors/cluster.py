@@ -36,7 +36,7 @@ class RayCluster:
     """So many places at a time, one CPU each; without a number, one for each CPU that the cluster has now.
 
     address  of the cluster, `HOST:PORT`, or `auto`: that of the environment variable RAY_ADDRESS or of this machine.
-             This process must run on one of its nodes
+             This process must run on one of its nodes. Where it has called `ray.init`, that cluster is used
     most     no more places than this
 
     Raises `ClusterError` where there is no such cluster, or Ray is not installed.
@@ -51,14 +51,12 @@ class RayCluster:
         if self._ours:
             _connect(self.ray, address)
         cpus = int(self.ray.cluster_resources().get("CPU", 0))
-        if not cpus and not places:
-            raise ClusterError(f"the cluster at {address} has no CPUs: start a node with ray start --address=…")
-        self.places = min(places or cpus, most or places or cpus)
+        self.places = min(places or cpus or 1, most or places or cpus or 1)  # they wait where there is none yet
         self._data: dict[str, Any] = {}
         self._actor = self.ray.remote(
             num_cpus=1, max_restarts=0, max_task_retries=0, concurrency_groups={"control": 1}
         )(Node)
-        self._waiting_since = time.monotonic()
+        self._waiting_since, self._told = time.monotonic(), False
         self.workers = [RayPlace(self) for _ in range(self.places)]
 
     def provide(self, data: str) -> None:
@@ -73,7 +71,7 @@ class RayCluster:
         """One more, in the place of one that is gone: it begins as soon as a node has a free CPU."""
         place = RayPlace(self)
         self.workers.append(place)
-        self._waiting_since = time.monotonic()
+        self._waiting_since, self._told = time.monotonic(), False
         return place
 
     def reap(self, worker: "RayPlace") -> str:
@@ -89,25 +87,35 @@ class RayCluster:
         places = {id(place.stream): place for place in self.workers if place.stream is not None}
         streams = [place.stream for place in places.values()]
         until = None if timeout is None else time.monotonic() + timeout
-        while True:
+        while streams:
             left = WAITING_S if until is None else min(WAITING_S, max(0.0, until - time.monotonic()))
             found, _ = self.ray.wait(streams, num_returns=1, timeout=left)
             if found:  # all that are: with many places, asking for each message anew would take too long
                 found, _ = self.ray.wait(streams, num_returns=len(streams), timeout=0)
                 return [places[id(stream)] for stream in found]
             if until is not None and time.monotonic() >= until:
-                return []
-            self._say_who_waits()
+                break
+            if freed := self._look_who_waits():
+                return [freed]
+        return []
 
     def messages(self, ready: list["RayPlace"]) -> Iterator[tuple["RayPlace", bytes | None]]:
         """What each of them has sent; `None` where it has ended. Raises `ClusterError` where a node is not fit."""
         return ((place, place.receive()) for place in ready if place in self.workers)
 
-    def _say_who_waits(self) -> None:
+    def _look_who_waits(self) -> "RayPlace | None":
+        """A job that waits for a CPU gets that of a place without one, which ends; if there is none, it is said."""
         waiting = sum(not place.process for place in self.workers)
-        if waiting and time.monotonic() - self._waiting_since > WAITING_S:
+        if not waiting or time.monotonic() - self._waiting_since < WAITING_S:
+            return None
+        for place in self.workers:
+            if place.stream is None:
+                place.dismiss()
+                return place
+        if not self._told:
             log.warning("%d of %d places wait for a free CPU of the cluster at %s", waiting, self.places, self.address)
-            self._waiting_since = time.monotonic() + 10 * WAITING_S  # not so often again
+            self._told = True
+        return None
 
     def data_of(self, name: str) -> Any:
         return self._data[name]
@@ -129,7 +137,7 @@ class RayPlace:
     def __init__(self, cluster: RayCluster) -> None:
         self.cluster = cluster
         self.actor = cluster._actor.remote(versions())
-        self.stream: Any = None  # the messages of its job
+        self.stream: Any = None  # the messages of its job, if it has one
         self.process = ""  # where it is, once it has said so
         self.over, self.how = False, "it had nothing to do"
 
@@ -143,8 +151,8 @@ class RayPlace:
         self.stream = self.actor.train.options(num_returns="streaming").remote(job, data)
 
     def finish_soon(self) -> None:
-        """No more jobs: it ends after the present epoch, or at once where it has not begun."""
-        if self.process:
+        """No more jobs: it ends after the present epoch, or at once where it has no job, or has not begun it."""
+        if self.process and self.stream is not None:
             self.actor.finish_soon.options(concurrency_group="control").remote()
         else:
             self.dismiss()
@@ -172,8 +180,10 @@ class RayPlace:
         except errors.RayError as error:
             self.how = _last_line(error)
             return None
-        if not self.process:
-            self.process = meta_of(message)["process"]
+        meta = meta_of(message)
+        self.process = self.process or meta["process"]  # the first message says so
+        if meta["about"] == "free":
+            self.stream = None
         return message
 
 
@@ -188,17 +198,19 @@ def _ray() -> ModuleType:
 
 
 def _connect(ray: ModuleType, address: str) -> None:
-    if "://" in address:
-        raise ClusterError(
-            f"{address}: a Ray client's address will not do; run this on a node of the cluster, with its HOST:PORT"
-        )
-    host, _, port = (os.environ.get("RAY_ADDRESS", address) if address == "auto" else address).rpartition(":")
-    if host:
+    address = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        if "/" in host or not host or not port.isdecimal():
+            raise ClusterError(
+                f"'{address}' is no address of a Ray cluster: HOST:PORT, as ray start --head says, or auto. A Ray "
+                "client's address will not do: this has to run on a node of the cluster"
+            )
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S) as server:
                 server.sendall(HTTP2_HELLO)
                 server.recv(1)
-        except (OSError, ValueError) as error:
+        except (OSError, OverflowError) as error:
             raise ClusterError(f"no Ray cluster answers at {address} ({error}): ray start --head begins one") from error
     with _signals_as_they_are(), chdir(os.sep):  # Ray has its processes import what lies in the current folder
         try:

@@ -17,15 +17,19 @@ from unvanish.study.report.results import recipe_of
 
 
 def write_csv(records: Iterable[Record], to: Path, *, layers: bool = False) -> None:
-    """One row per epoch, or with `layers` one row per epoch and layer. `-` is standard output; NaN is empty."""
-    with _opened(to) as file:
+    """One row per epoch, or with `layers` one row per epoch and layer. `-` is standard output; NaN is empty.
+
+    `run` is the start of its digest, `epochs` the length of its recipe: they tell runs of one method and seed apart.
+    """
+    with opened_csv(to) as file:
         writer = csv.writer(file, lineterminator="\n")
         for number, record in enumerate(records):
             columns, rows = _flow_rows(record) if layers else _curve_rows(record)
             if number == 0:
-                writer.writerow(["method", "seed", *columns])
-            name, seed = label(recipe_of(record)), recipe_of(record).seed
-            writer.writerows(map(_cell, (name, seed, *row)) for row in rows)
+                writer.writerow(["run", "method", "seed", "epochs", *columns])
+            recipe = recipe_of(record)
+            own = (recipe.digest()[:12], label(recipe), recipe.seed, recipe.epochs)
+            writer.writerows(map(as_cell, (*own, *row)) for row in rows)
 
 
 def _curve_rows(record: Record) -> tuple[tuple[str, ...], Iterator[tuple]]:
@@ -45,14 +49,14 @@ def _flow_rows(record: Record) -> tuple[tuple[str, ...], Iterator[tuple]]:
     return columns, rows
 
 
-def _cell(value: Any) -> Any:
+def as_cell(value: Any) -> Any:
     if isinstance(value, float) and math.isnan(value):
         return ""
     return not_a_formula(value) if isinstance(value, str) else value
 
 
 @contextmanager
-def _opened(to: Path) -> Iterator[TextIO]:
+def opened_csv(to: Path) -> Iterator[TextIO]:
     if str(to) == "-":
         yield sys.stdout
         return

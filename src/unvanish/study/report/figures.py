@@ -10,6 +10,7 @@ from unvanish.core.errors import RecipeError
 from unvanish.core.output import write_output
 from unvanish.render.charts import drawn, printed, styled
 from unvanish.study.report.curves import curves, trainings, whole_study
+from unvanish.study.report.intervals import intervals
 from unvanish.study.report.maps import colour_bar, gradient_map, overview
 from unvanish.study.report.profiles import depth_profile, fraction
 from unvanish.study.report.results import Group
@@ -20,10 +21,18 @@ FORMATS = ("svg", "pdf", "png")
 UNITS = {"in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "pt": 96 / 72, "px": 1.0}  # CSS pixels
 
 
-def all_figures(groups: Sequence[Group]) -> dict[str, AnyFigure]:
-    """Every figure of the report by a name that can be a file's."""
+MOST_SHOWN = 40  # methods with maps and lines of their own
+
+
+def all_figures(groups: Sequence[Group], by: str = "last") -> dict[str, AnyFigure]:
+    """Every figure of the report by a name that can be a file's. Of many methods none has its own."""
+    figures = {"intervals": intervals(groups, by), **(_of_each(groups) if len(groups) <= MOST_SHOWN else {})}
+    return {name: styled(chart) for name, chart in figures.items() if chart is not None}
+
+
+def _of_each(groups: Sequence[Group]) -> dict[str, AnyFigure | None]:
     single = [group for group in groups if not group.staged] or list(groups)
-    figures: dict[str, AnyFigure | None] = {
+    return {
         **story(groups),
         **{f"gradient-{file_name(group.name)}": gradient_map(group) for group in groups},
         "colour-bar": colour_bar(),
@@ -36,7 +45,6 @@ def all_figures(groups: Sequence[Group]) -> dict[str, AnyFigure]:
         "saturated": fraction(single, "saturated", "share of saturated activations"),
         "dead": fraction(single, "dead", "share of dead units"),
     }
-    return {name: styled(chart) for name, chart in figures.items() if chart is not None}
 
 
 def save_figures(
@@ -48,7 +56,8 @@ def save_figures(
 ) -> None:
     """Each figure in `folder`, in black on white, and the maps of all methods together as `gradient`."""
     stills = {name: chart.properties(width=pixels(width)) for name, chart in figures.items() if "story" not in name}
-    for name, still in {**stills, "gradient": overview(groups)}.items():
+    together = {"gradient": overview(groups)} if len(groups) <= MOST_SHOWN and groups else {}
+    for name, still in {**stills, **together}.items():
         for suffix in formats:
             options = {"scale_factor": 3} if suffix == "png" else {}
             write_output(folder / f"{name}.{suffix}", drawn(printed(still), suffix, **options))

@@ -26,7 +26,7 @@ def colour(legend: alt.Legend | None) -> alt.Color:
 
 def cells(group: Group) -> list[dict[str, Any]]:
     """Of a map: layer, first and last epoch, log₁₀ ratio (`r`, null for a frozen layer), and the ratio in words."""
-    found, rows = Ratios.of(group.first), []
+    found, rows = Ratios.of_group(group), []
     for start, stop in found.bins():
         part, still = found.log10_SL[start:stop], found.frozen_SL[start:stop]
         first, last = found.epochs[start], found.epochs[stop - 1]

@@ -7,11 +7,16 @@ from html import escape
 from unvanish.core.output import printable
 from unvanish.study.report.published import comparisons
 from unvanish.study.report.results import COLUMNS, Group, different_environments, headline, table
+from unvanish.study.report.section import Section
 
 
-def markdown(groups: Sequence[Group]) -> str:
+def markdown(groups: Sequence[Group], sections: Sequence[Section] = ()) -> str:
     """Results, ours beside the published numbers, and where they were measured."""
-    parts = [_cell(headline(groups)), _table(COLUMNS, table(groups))]
+    parts = [_cell(headline(groups)), _table(COLUMNS, table(groups))] if groups else []
+    for section in sections:
+        parts += [f"## {_cell(section.title)}", *map(_cell, section.sentences)]
+        for one in section.tables:
+            parts += [f"{_cell(one.caption)}:", _table(one.columns, one.rows)]
     if compared := comparisons(list(groups)):
         parts += ["Ours beside the published numbers:", _table(*_comparison_rows(compared))]
     seconds = sum(group.seconds for group in groups)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -13,7 +13,7 @@ from unvanish.core.values import counted
 from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.render.templates import rendered
 from unvanish.study.report.exports import as_csv, as_latex, bibtex
-from unvanish.study.report.figures import AnyFigure, file_name
+from unvanish.study.report.figures import MOST_SHOWN, AnyFigure, file_name
 from unvanish.study.report.formulas import of_remedies
 from unvanish.study.report.palette import looks
 from unvanish.study.report.published import comparisons
@@ -21,24 +21,35 @@ from unvanish.study.report.results import (
     COLUMNS,
     Group,
     as_factor,
-    attenuation,
     different_environments,
     headline,
     numbers,
     recipe_of,
     table,
 )
+from unvanish.study.report.section import Section
 from unvanish.study.report.story import BASELINE
 
+TITLE = "Where the gradient dies, and what brings it back"
 
-def page(groups: Sequence[Group], figures: dict[str, AnyFigure]) -> str:
-    """The report as HTML."""
+
+def page(
+    groups: Sequence[Group], figures: Mapping[str, AnyFigure], sections: Sequence[Section] = (), title: str = TITLE
+) -> str:
+    """The report as HTML. Of many methods, without what is shown for each of them."""
+    few = len(groups) <= MOST_SHOWN
+    recipes = [recipe_of(record) for group in groups for record in group.records]
     return rendered(
         "unvanish.study.report",
         "report.html",
+        title=title,
+        sections=sections,
+        maps=few and bool(groups),
+        data=sorted({recipe.data.partition("@")[0] for recipe in recipes}),
+        held_out=max((recipe.held_out or 0 for recipe in recipes), default=0),
         columns=COLUMNS,
         rows=list(zip(table(groups), numbers(groups), strict=True)),
-        seeds=sorted({recipe_of(record).seed for group in groups for record in group.records}),
+        seeds=sorted({recipe.seed for recipe in recipes}),
         epochs=sorted({group.recipe.epochs for group in groups}),
         headline=headline(groups),
         specs={name: _without_schema_noise(chart.to_dict()) for name, chart in figures.items()},
@@ -52,8 +63,8 @@ def page(groups: Sequence[Group], figures: dict[str, AnyFigure]) -> str:
         ),
         comparisons=comparisons(list(groups)),
         environments=different_environments(groups),
-        reasons=_reasons(groups),
-        diagnoses=[(group.name, diagnose_run(group.first)) for group in groups],
+        reasons=_reasons(groups) if few else [],
+        diagnoses=[(group.name, diagnose_run(group.first)) for group in groups] if few else [],
         made=time.strftime("%Y-%m-%d %H:%M"),
         vega=Markup(_vega()),
     )
@@ -104,7 +115,7 @@ def _reasons(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 def _facts(group: Group) -> dict[str, str]:
     trained = sum(record.outcome.epochs for record in group.records)
-    start, end = (as_factor(attenuation(group.first, step)) for step in (0, -1))
+    start, end = (as_factor(group.attenuation(step)) for step in (0, -1))
     last = group.last.format(4) if group.last else "–"
     return {
         "name": group.name,

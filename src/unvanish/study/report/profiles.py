@@ -9,7 +9,7 @@ import numpy as np
 
 from unvanish.study.report.curves import CURVE_POINTS, LABEL, picked, short
 from unvanish.study.report.palette import LABELS, ONLY_SHOWN, encoding, labelled, shown, spread_apart
-from unvanish.study.report.results import Group, hidden
+from unvanish.study.report.results import Group
 from unvanish.study.report.theory import predicted_signal
 
 HEIGHT = 300
@@ -18,7 +18,8 @@ CROSS = "M-.5,-.5L.5,.5M.5,-.5L-.5,.5"
 
 def profile_domain(groups: Sequence[Group]) -> tuple[float, float]:
     """Of the backward signal before the first step and at the end, over all methods, at most 14 decades."""
-    ends = [hidden(group.first, "backward_rms")[[0, -1]] for group in groups if len(group.first.table.steps)]
+    signals = [group.hidden("backward_rms", log=True) for group in groups]
+    ends = [signal[[0, -1]] for signal in signals if len(signal)]
     values = np.concatenate([part[np.isfinite(part) & (part > 0)] for part in ends]) if ends else np.empty(0)
     if not len(values):
         return 1e-8, 1.0
@@ -34,7 +35,7 @@ def depth_profile(groups: Sequence[Group], step: int, title: str) -> alt.LayerCh
     names, (low, high) = [group.name for group in groups], profile_domain(groups)
     rows, labels = [], []
     for group in groups:
-        values = hidden(group.first, "backward_rms")
+        values = group.hidden("backward_rms", log=True)
         own = [
             {"method": group.name, "layer": layer, "signal": short(value)}
             for layer, value in enumerate(values[step] if len(values) else (), start=1)
@@ -87,7 +88,7 @@ def depth_profile(groups: Sequence[Group], step: int, title: str) -> alt.LayerCh
 def _predicted_rows(groups: Sequence[Group]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for group in groups:
-        signal, measured = predicted_signal(group.recipe), hidden(group.first, "backward_rms")
+        signal, measured = predicted_signal(group.recipe), group.hidden("backward_rms", log=True)
         if signal and len(measured) and len(signal) == measured.shape[1] and measured[0, -1] > 0:
             rows += [
                 {"method": group.name, "layer": layer, "signal": short(value * measured[0, -1])}
@@ -100,7 +101,7 @@ def fraction(groups: Sequence[Group], quantity: str, title: str) -> alt.LayerCha
     """A fraction's mean over the hidden layers along a training; `None` where no method has it."""
     names, rows, ends = [group.name for group in groups], [], []
     for group in groups:
-        values = hidden(group.first, quantity)
+        values = group.hidden(quantity, log=False)
         own = []
         for index in picked(len(values), CURVE_POINTS):
             seen = values[index][np.isfinite(values[index])]

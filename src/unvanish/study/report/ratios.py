@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from unvanish.core.table import Array
 from unvanish.store.record import Record
-from unvanish.study.report.results import hidden, recipe_of
+from unvanish.study.report.results import Group, hidden, recipe_of
 
 MOST = 60  # columns of a map
 FLOOR = -6.0  # what a map's colours reach down to, in powers of ten; and up to its negative
@@ -28,6 +28,16 @@ class Ratios:
     frozen_SL: NDArray[np.bool_]
     epochs: tuple[int, ...]
     stages: tuple[int, ...]
+
+    @classmethod
+    def of_group(cls, group: Group) -> "Ratios":
+        """The mean over the seeds, of the logarithms; a layer to which nothing arrives in one of them is left at −∞."""
+        seeds = [cls.of(record) for record in group.records]
+        rows = min(len(one.epochs) for one in seeds)
+        first = min(seeds, key=lambda one: len(one.epochs))
+        with np.errstate(invalid="ignore"):
+            log10_SL = np.mean([one.log10_SL[:rows] for one in seeds], axis=0)
+        return cls(log10_SL, first.frozen_SL, first.epochs, first.stages)
 
     @classmethod
     def of(cls, record: Record) -> "Ratios":

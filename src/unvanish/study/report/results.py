@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from unvanish.core.recipe import Recipe
+from unvanish.core.statistics import Estimate, estimate
 from unvanish.core.table import Array
 from unvanish.store.conditions import in_words
 from unvanish.store.record import Record
@@ -20,26 +21,11 @@ NEEDS = {  # epochs, measured here with seed 42: see docs/results.md
 }
 
 
-@dataclass(frozen=True)
-class Spread:
-    """A mean over seeds, with the sample standard deviation where there are at least two."""
-
-    mean: float
-    std: float | None
-    n: int
-
-    @classmethod
-    def of(cls, values: Iterable[float | None]) -> "Spread | None":
-        """`None` where a seed has no such value: a mean over the others would be biased."""
-        numbers = list(values)
-        known = [value for value in numbers if value is not None]
-        if not known or len(known) < len(numbers):
-            return None
-        return cls(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
-
-    def format(self, digits: int) -> str:
-        text = f"{self.mean:.{digits}f}"
-        return text if self.std is None else f"{text} ± {self.std:.{digits}f}"
+def over_seeds(values: Iterable[float | None]) -> Estimate | None:
+    """Their mean and spread; `None` where a seed has no such value: a mean over the others would be biased."""
+    numbers = list(values)
+    known = [value for value in numbers if value is not None]
+    return estimate(known) if known and len(known) == len(numbers) else None
 
 
 @dataclass(frozen=True)
@@ -88,20 +74,49 @@ class Group:
         return why if self.recipe.epochs < needed else ""
 
     @property
-    def last(self) -> Spread | None:
-        return Spread.of(record.outcome.last_val_acc for record in self.records)
+    def last(self) -> Estimate | None:
+        return over_seeds(record.outcome.last_val_acc for record in self.records)
 
     @property
-    def best(self) -> Spread | None:
-        return Spread.of(record.outcome.best_val_acc for record in self.records)
+    def best(self) -> Estimate | None:
+        return over_seeds(record.outcome.best_val_acc for record in self.records)
 
     @property
-    def to_70(self) -> Spread | None:
-        return Spread.of(record.outcome.seconds_to_70 for record in self.records)
+    def to_70(self) -> Estimate | None:
+        return over_seeds(record.outcome.seconds_to_70 for record in self.records)
+
+    def attenuation(self, step: int) -> float | None:
+        """`attenuation`, its geometric mean over the seeds; `None` where one has none."""
+        found = [attenuation(record, step) for record in self.records]
+        known = [one for one in found if one is not None]
+        if len(known) < len(found):
+            return None
+        return statistics.geometric_mean(known) if min(known) > 0 else 0.0
+
+    def hidden(self, quantity: str, *, log: bool) -> Array:
+        """A quantity's mean over the seeds at the hidden layers, [S, L−1]; with `log` the geometric mean."""
+        values = [hidden(record, quantity) for record in self.records]
+        steps = min(len(one) for one in values)
+        if not steps:
+            return np.empty((0, 0))
+        seeds = np.stack([one[:steps] for one in values])
+        if len(seeds) == 1:
+            return seeds[0]
+        if not log:
+            return _known_mean(seeds)
+        with np.errstate(divide="ignore"):  # where nothing arrives the mean is 0, too
+            return np.exp(_known_mean(np.log(seeds)))
 
     @property
     def seconds(self) -> float:
         return sum(record.outcome.seconds for record in self.records)
+
+
+def _known_mean(seeds: Array) -> Array:
+    """Over the first dimension, of the values that are there; NaN where none is."""
+    known = ~np.isnan(seeds)
+    count = known.sum(0)
+    return np.where(count > 0, np.where(known, seeds, 0.0).sum(0) / np.maximum(count, 1), np.nan)
 
 
 def grouped(records: Iterable[Record]) -> list[Group]:
@@ -201,9 +216,9 @@ def table(groups: Sequence[Group]) -> list[tuple[str, ...]]:
                 group.last.format(4) if group.last else "–",
                 group.best.format(4) if group.best else "–",
                 group.to_70.format(0) if group.to_70 else "–",
-                as_factor(attenuation(group.first, 0)),
+                as_factor(group.attenuation(0)),
                 as_factor(group.predicted),
-                as_factor(attenuation(group.first, -1)),
+                as_factor(group.attenuation(-1)),
                 group.state + (f"; {group.short}" if group.short else ""),
             )
         )
@@ -218,10 +233,7 @@ def numbers(groups: Sequence[Group]) -> list[tuple[float, ...]]:
             group.last.mean if group.last else nan,
             group.best.mean if group.best else nan,
             group.to_70.mean if group.to_70 else nan,
-            *(
-                nan if one is None else one
-                for one in (attenuation(group.first, 0), group.predicted, attenuation(group.first, -1))
-            ),
+            *(nan if one is None else one for one in (group.attenuation(0), group.predicted, group.attenuation(-1))),
         )
         for group in groups
     ]
@@ -230,7 +242,7 @@ def numbers(groups: Sequence[Group]) -> list[tuple[float, ...]]:
 def headline(groups: Sequence[Group]) -> str:
     """What the baseline's gradient does, measured; or that of the first method where there is no baseline."""
     for group in groups:
-        factor = attenuation(group.first, 0)
+        factor = group.attenuation(0)
         if factor is not None:
             layers = group.recipe.network
             return (

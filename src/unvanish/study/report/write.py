@@ -1,12 +1,14 @@
 """Where a report goes: HTML, or the tables alone as Markdown, by the name of the file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unvanish.core.errors import RecipeError
 from unvanish.core.output import write_output
 from unvanish.study.report.results import Group
+from unvanish.study.report.section import Section
+from unvanish.study.report.significance import significance
 
 if TYPE_CHECKING:
     from unvanish.study.report.figures import AnyFigure
@@ -24,11 +26,26 @@ def check_kind(path: Path) -> None:
         raise RecipeError(f"a report is a page, .html, or Markdown, .md; not '{path.name}'{hint}")
 
 
-def write_report(groups: Sequence[Group], path: Path, figures: "dict[str, AnyFigure] | None" = None) -> None:
-    """Write the report of these runs. Every text in the page is escaped, whatever a recipe says."""
+def write_report(
+    groups: Sequence[Group],
+    path: Path,
+    figures: "Mapping[str, AnyFigure] | None" = None,
+    sections: Sequence[Section] | None = None,
+    **others: str,
+) -> None:
+    """Write the report of these runs. Every text in the page is escaped, whatever a recipe says.
+
+    sections   between the results and the gradient; by default what can be told apart
+    """
     from unvanish.study.report.figures import all_figures  # Altair is not needed before there is something to draw
     from unvanish.study.report.markdown import markdown
     from unvanish.study.report.page import page
 
-    content = markdown(groups) if path.suffix.lower() == ".md" else page(groups, figures or all_figures(groups))
+    if sections is None:
+        found = significance(groups)
+        sections = [] if found is None else [found]
+    if path.suffix.lower() == ".md":
+        content = markdown(groups, sections)
+    else:
+        content = page(groups, all_figures(groups) if figures is None else figures, sections, **others)
     write_output(path, content)

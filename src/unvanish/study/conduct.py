@@ -1,0 +1,60 @@
+"""A study from its beginning to its end: what is wanted is trained, until nothing is."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from unvanish.core.recipe import Recipe
+from unvanish.store.protocol import RunStore
+from unvanish.study.executors.protocol import Executor
+from unvanish.study.plan.known import InStore
+from unvanish.study.plan.study import Study
+from unvanish.study.plan.wanted import wanted
+from unvanish.study.scheduler import Wanted, train_all
+from unvanish.study.stream import Listener
+
+
+def conduct(
+    study: Study,
+    store: RunStore,
+    *,
+    executor: Executor,
+    device: torch.device,
+    restart_damaged: bool = False,
+    measure_every: int | None = None,
+    listen: Listener = lambda event: None,
+    hear_of: Callable[[Sequence[Recipe]], None] = lambda recipes: None,
+) -> InStore:
+    """Train what a study wants and the store does not have; gives what is known in the end.
+
+    hear_of   told of recipes before the first event of any of them
+
+    What comes next is asked again after each training, from what is in the store alone: so a study that is stopped in
+    any manner goes on where it was, and one that has grown trains what is new. A run that has failed is tried again in
+    the next call.
+    """
+    known = InStore(store)
+    failed = {digest for digest, outcome in known.outcomes.items() if outcome.state == "failed"}
+    for digest in failed:  # in the call that has begun now
+        del known.outcomes[digest]
+
+    def told(found: list[Wanted]) -> list[Wanted]:
+        hear_of([one.recipe for one in found])
+        return found
+
+    def more(digest: str) -> list[Wanted]:
+        known.read_again(digest)
+        return told(wanted(study, known))
+
+    train_all(
+        told(wanted(study, known)),
+        store,
+        executor=executor,
+        device=device,
+        restart_damaged=restart_damaged,
+        measure_every=measure_every,
+        listen=listen,
+        more=more if study.goes_by_results else None,
+        minutes=study.budget.minutes,
+    )
+    return InStore(store)

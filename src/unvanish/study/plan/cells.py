@@ -1,0 +1,87 @@
+"""The cells of a study: every combination of what it varies, but for the seeds."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from typing import Any
+
+from unvanish.core.errors import RecipeError
+from unvanish.core.recipe import Recipe
+from unvanish.core.values import hashable
+from unvanish.study.settings import recipe_of
+
+Axes = Mapping[str, Sequence[Any]]
+AS_THEY_ARE = ("method", "activation", "optimizer", "init")  # their values need no name before them
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One way of training.
+
+    varied    what this cell has of the settings that differ between cells
+    settings  all of them
+    """
+
+    varied: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What figures and tables call it: `5`, `tanh, depth 20`; of a study that varies nothing, `all`."""
+        return ", ".join(_said(name, value) for name, value in self.varied.items()) or "all"
+
+    def recipe(self, seed: int, **others: Any) -> Recipe:
+        """With other settings in place of its own, if any."""
+        return _recipe(json.dumps({**self.settings, **others})).but(seed=seed)
+
+    def __hash__(self) -> int:
+        return hash(hashable(dict(self.settings)))
+
+
+def cells_of(base: Mapping[str, Any], axes: Axes, zipped: Sequence[Axes], listed: Sequence[Mapping]) -> list[Cell]:
+    """Axes are crossed with one another, with each group of zipped ones, and with the list."""
+    parts: list[list[dict[str, Any]]] = [[{name: value} for value in values] for name, values in axes.items()]
+    parts += [list(_zipped(one)) for one in zipped]
+    if listed:
+        parts.append([dict(one) for one in listed])
+    names = [name for part in parts for name in dict.fromkeys(key for one in part for key in one)]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise RecipeError(f"{', '.join(sorted(twice))} is varied in two places: axes, zip and list have to differ")
+    cells = [_cell(base, {k: v for one in chosen for k, v in one.items()}) for chosen in product(*parts)]
+    return list(dict.fromkeys(cells))
+
+
+@cache
+def _recipe(settings: str) -> Recipe:
+    """Of all seeds: to look at a recipe for the first time, its network is built."""
+    return recipe_of(json.loads(settings))
+
+
+def _cell(base: Mapping[str, Any], varied: Mapping[str, Any]) -> Cell:
+    return Cell(varied, {**base, **varied})
+
+
+def _zipped(axes: Axes) -> Iterator[dict[str, Any]]:
+    lengths = {name: len(values) for name, values in axes.items()}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise RecipeError(f"what is zipped has as many values of each: {said}")
+    return (dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True))
+
+
+def _said(name: str, value: Any) -> str:
+    if name == "remedies":
+        return " + ".join(map(_short, value)) or "no remedy"
+    if isinstance(value, Mapping | list | tuple):
+        return f"{name} {_short(value)}"
+    return str(value) if name in AS_THEY_ARE and not isinstance(value, float) else f"{name} {value}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        rest = ", ".join(f"{key} {one}" for key, one in value.items() if key != "kind")
+        return " ".join(filter(None, (str(value.get("kind", "")), rest and f"({rest})")))
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,65 @@
+"""Successive halving: the cells that are behind after so many epochs are stopped, and never in silence.
+
+(Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization", algorithm 1.) The
+runs that are stopped stay in the store as unfinished, with their checkpoint, and in the report as stopped.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from unvanish.study.plan.cells import Cell
+from unvanish.study.plan.known import Known
+from unvanish.study.plan.study import Study
+from unvanish.study.scheduler import Wanted
+
+
+@dataclass(frozen=True)
+class Rung:
+    """After so many epochs in all: each cell with its mean accuracy, the best first, and how many went on."""
+
+    epochs: int
+    order: tuple[tuple[Cell, float], ...]
+    kept: int
+
+    @property
+    def stopped(self) -> tuple[Cell, ...]:
+        return tuple(cell for cell, _ in self.order[self.kept :])
+
+
+def rungs(study: Study, known: Known) -> list[Rung]:
+    """Those that are decided."""
+    found, cells = list[Rung](), study.cells
+    assert study.halving is not None
+    for epochs in sorted(study.halving.epochs):
+        means = {cell: _mean(study, cell, known, epochs) for cell in cells}
+        if any(mean is None for mean in means.values()):
+            break
+        order = sorted(((cell, mean or 0.0) for cell, mean in means.items()), key=lambda pair: -pair[1])
+        kept = max(1, math.ceil(study.halving.keep * len(cells)))
+        found.append(Rung(epochs, tuple(order), kept))
+        cells = [cell for cell, _ in order[:kept]]
+    return found
+
+
+def stopped(study: Study, known: Known) -> dict[Cell, int]:
+    """Each cell that was stopped, with the epochs after which it was."""
+    return {cell: rung.epochs for rung in rungs(study, known) for cell in rung.stopped}
+
+
+def wanted(study: Study, known: Known) -> list[Wanted]:
+    decided = rungs(study, known)
+    assert study.halving is not None
+    ahead = sorted(study.halving.epochs)[len(decided) :]
+    left = [cell for cell, _ in decided[-1].order[: decided[-1].kept]] if decided else study.cells
+    runs = [recipe for cell in left for recipe in study.recipes(cell) if known(recipe) is None]
+    if not ahead:
+        return [Wanted(recipe) for recipe in runs]
+    return [Wanted(recipe, ahead[0]) for recipe in runs if known.after(recipe, ahead[0]) is None]
+
+
+def _mean(study: Study, cell: Cell, known: Known, epochs: int) -> float | None:
+    found: Sequence[float | None] = [known.after(recipe, epochs) for recipe in study.recipes(cell)]
+    values = [one for one in found if one is not None]
+    return fmean(values) if len(values) == len(found) else None

@@ -1,0 +1,63 @@
+"""What a study knows of its trainings when it decides what comes next."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from unvanish.core.curve import Outcome
+from unvanish.core.recipe import Recipe
+from unvanish.store.protocol import ENDED, RunStore
+
+
+class Known(Protocol):
+    def __call__(self, recipe: Recipe) -> Outcome | None:
+        """The outcome of a run that has ended, in whatever way; `None` of any other."""
+        ...
+
+    def after(self, recipe: Recipe, epochs: int) -> float | None:
+        """The accuracy after so many epochs in all; `None` where it has not come that far."""
+        ...
+
+
+class InStore:
+    """What a store has. It is read once; `forget` reads a run anew when it is asked for again."""
+
+    def __init__(self, store: RunStore) -> None:
+        self.store = store
+        self.outcomes = {one.digest: one.outcome for one in store.summaries()}
+        self.curves: dict[str, tuple[float, ...]] = {}
+
+    def __call__(self, recipe: Recipe) -> Outcome | None:
+        found = self.outcomes.get(recipe.digest())
+        return found if found is not None and found.state in (*ENDED, "failed") else None
+
+    def after(self, recipe: Recipe, epochs: int) -> float | None:
+        digest = recipe.digest()
+        if digest not in self.outcomes:
+            return None
+        if digest not in self.curves:
+            rows = self.store.record(digest, weights=False).epochs
+            self.curves[digest] = tuple(row.val_acc for row in rows)
+        curve = self.curves[digest]
+        if len(curve) >= epochs:
+            return curve[epochs - 1]
+        return 0.0 if self.outcomes[digest].state in ("diverged", "failed") else None
+
+    def read_again(self, digest: str) -> None:
+        """A run has gone on."""
+        record = self.store.record(digest, weights=False)
+        self.outcomes[digest] = record.outcome
+        self.curves[digest] = tuple(row.val_acc for row in record.epochs)
+
+
+def accuracies(known: Known, recipes: Sequence[Recipe], by: str = "last") -> list[float] | None:
+    """One for each run, 0 where it has none: it diverged or failed. `None` where some have not ended."""
+    outcomes = [known(recipe) for recipe in recipes]
+    if any(outcome is None for outcome in outcomes):
+        return None
+    return [accuracy(outcome, by) for outcome in outcomes if outcome is not None]
+
+
+def accuracy(outcome: Outcome, by: str = "last") -> float:
+    """A training that diverged has none, whatever it had before."""
+    found = outcome.best_val_acc if by == "best" else outcome.last_val_acc
+    return found if found is not None and outcome.state == "finished" else 0.0

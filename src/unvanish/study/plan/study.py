@@ -1,0 +1,184 @@
+"""A study: what is varied, with which seeds, and what is asked of it; from a TOML file, or in Python."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+
+from unvanish.core.arguments import a_path
+from unvanish.core.errors import RecipeError, did_you_mean
+from unvanish.core.recipe import Recipe
+from unvanish.core.values import Count, in_a_sentence
+from unvanish.study.plan.cells import Cell, cells_of
+from unvanish.study.settings import SETTINGS
+
+MOST_RUNS = 1_000_000
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Values = Annotated[list[Any], Field(min_length=1)]
+
+
+class Part(BaseModel):
+    """A table of a study file: unknown names are refused in a sentence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_in_a_sentence(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        with in_a_sentence(f"a study's {cls.__name__.lower()}", cls.model_fields):
+            return handler(value)
+
+
+class Compare(Part):
+    """Against which cell the others are tested, by its name, and by which number: `last` or `best` accuracy."""
+
+    baseline: str | None = None
+    by: Annotated[str, Field(pattern="^(last|best)$")] = "last"
+
+
+class Search(Part):
+    """The greatest value of a setting at which most seeds still train, by bisection.
+
+    setting  a whole number, such as depth
+    low      where it begins; high: where it ends
+    trains   the accuracy that counts as trained, in the last epoch
+    within   it ends where the smallest value that failed is at most so many times the greatest that trained
+    """
+
+    setting: str = "depth"
+    low: Count = 1
+    high: Count = 1000
+    trains: Fraction = 0.25
+    within: Annotated[float, Field(gt=1)] = 1.15
+
+
+class Select(Part):
+    """Choose the value of a setting for each cell, such as its learning rate.
+
+    Every value is trained without the last `held_out` training images and judged on them, as a mean over the seeds.
+    Only the best one is then trained on all of them, and judged on the test images.
+    """
+
+    setting: str
+    values: Values
+    held_out: Count = 10_000
+
+
+class Halving(Part):
+    """Stop runs that fall behind: successive halving (Jamieson & Talwalkar 2016).
+
+    epochs    after so many epochs in all of a run, each time, the cells are compared, by their mean over the seeds
+    keep      this fraction of them goes on, at least one
+    held_out  on so many of the last training images, which no run of the study is trained on
+    """
+
+    epochs: Annotated[tuple[Count, ...], Field(min_length=1)]
+    keep: Fraction = 0.5
+    held_out: Count = 10_000
+
+
+class Budget(Part):
+    """minutes of training, after which the study ends where it is; the most runs that it may have."""
+
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    runs: Annotated[int, Field(gt=0, le=MOST_RUNS)] = MOST_RUNS
+
+
+class Study(Part):
+    """A study. Its trainings are all combinations of its axes, with each seed.
+
+    name     of its report and its exports
+    title    a line for the report
+    seeds    each cell is trained with each of them
+    base     settings that all trainings share; what is left out is the published baseline's (`SETTINGS`)
+    axes     settings with their values, crossed
+    zip      groups of settings whose values go together, first with first
+    list     cells one by one; crossed with the axes
+
+    A setting is one of `unvanish.study.settings.SETTINGS`, the same as the options of `unvanish train`. At most one of
+    `search`, `select` and `halving`.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w-]+$")]
+    title: str = ""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (42,)
+    base: dict[str, Any] = Field(default_factory=dict)
+    axes: dict[str, Values] = Field(default_factory=dict)
+    zipped: tuple[dict[str, Values], ...] = Field((), alias="zip")
+    listed: tuple[dict[str, Any], ...] = Field((), alias="list")
+    compare: Compare = Compare()
+    search: Search | None = None
+    select: Select | None = None
+    halving: Halving | None = None
+    budget: Budget = Budget()
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """The study of a TOML file. Raises `RecipeError`, naming the file, where it makes no sense."""
+        file = a_path("a study's file", path)
+        try:
+            return cls.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        except RecipeError as error:
+            raise RecipeError(f"{file}: {error}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError(f"{file} is no TOML: {error}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("the same seed stands twice among the seeds")
+        chosen = [name for name in ("search", "select", "halving") if getattr(self, name) is not None]
+        if len(chosen) > 1:
+            raise ValueError(f"a study has one of search, select and halving, not {' and '.join(chosen)}")
+        for name in self._settings():
+            if name == "seed":
+                raise ValueError("seeds = [1, 2, 3] stands at the top of the file, and is no setting")
+            if name not in SETTINGS:
+                guess = did_you_mean(name, SETTINGS)
+                raise ValueError(f"no setting is called '{name}'{guess or '; there are ' + ', '.join(SETTINGS)}")
+        if self.search is not None and self.search.low > self.search.high:
+            raise ValueError("a search goes from low up to high")
+        count = len(self.cells) * len(self.seeds)
+        if count > self.budget.runs:
+            raise ValueError(f"it has {count:,} runs, and its budget is {self.budget.runs:,}")
+        if self.compare.baseline is not None and self.compare.baseline not in [cell.name for cell in self.cells]:
+            names = [cell.name for cell in self.cells]
+            guess = did_you_mean(self.compare.baseline, names) or f"; there are {', '.join(names[:12])}"
+            raise ValueError(f"no cell is called '{self.compare.baseline}'{guess}")
+        for cell in self.cells:  # a mistake is told now, not after hours
+            cell.recipe(self.seeds[0], **self._first())
+        return self
+
+    def _settings(self) -> Mapping[str, None]:
+        own = [getattr(self.search, "setting", None), getattr(self.select, "setting", None)]
+        groups = [self.base, self.axes, *self.zipped, *self.listed, filter(None, own)]
+        return dict.fromkeys(name for group in groups for name in group)
+
+    def _first(self) -> dict[str, Any]:
+        if self.search is not None:
+            return {self.search.setting: self.search.low}
+        return {} if self.select is None else {self.select.setting: self.select.values[0]}
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        return cells_of(self.base, self.axes, self.zipped, self.listed)
+
+    @property
+    def goes_by_results(self) -> bool:
+        """Whether what is trained next depends on what came before."""
+        return any(part is not None for part in (self.search, self.select, self.halving))
+
+    def recipes(self, cell: Cell, **others: Any) -> tuple[Recipe, ...]:
+        """Of a cell, one for each seed."""
+        if self.halving is not None:
+            others = {"held_out": self.halving.held_out, **others}
+        return tuple(cell.recipe(seed, **others) for seed in self.seeds)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {len(self.cells)} cells, {len(self.seeds)} seeds"

@@ -1,0 +1,148 @@
+"""The report of a study: what all reports have, and what its kind of study asks for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unvanish.core.recipe import Recipe
+from unvanish.core.values import counted
+from unvanish.study.plan import halving, select
+from unvanish.study.plan.cells import Cell
+from unvanish.study.plan.known import InStore, Known
+from unvanish.study.plan.study import Study
+from unvanish.study.report import greatest, phases
+from unvanish.study.report.results import Group
+from unvanish.study.report.section import Section, Table
+from unvanish.study.report.significance import significance
+
+if TYPE_CHECKING:
+    from unvanish.study.report.figures import AnyFigure
+
+
+def study_path(study: Study, store: Path) -> Path:
+    return store / f"{study.name}.html"
+
+
+def reported(study: Study, cell: Cell, known: Known) -> Sequence[Recipe]:
+    """The runs of a cell whose results are the study's: of a selection those of the value that was chosen."""
+    if study.search is not None:
+        return ()
+    if study.select is not None:
+        best = select.chosen(study, cell, known)
+        return () if best is None else select.final(study, cell, best)
+    if study.halving is not None and cell in halving.stopped(study, known):
+        return ()
+    return study.recipes(cell)
+
+
+def groups_of(study: Study, known: InStore) -> list[Group]:
+    """As far as their runs have come: those with at least one epoch."""
+    found = []
+    for cell in study.cells:
+        recipes = [one for one in reported(study, cell, known) if one.digest() in known.outcomes]
+        records = [known.store.record(recipe.digest(), weights=False) for recipe in recipes]
+        begun = tuple(record for record in records if record.epochs)
+        if begun:
+            found.append(Group(cell.name, begun))
+    return found
+
+
+def sections_of(study: Study, known: InStore, groups: Sequence[Group]) -> list[Section]:
+    found = [_state(study, known)]
+    if points := phases.points(study, known):
+        found.append(phases.section(points))
+    if searched := greatest.found_of(study, known):
+        found.append(greatest.section(study, searched))
+    if study.select is not None:
+        found.append(_selected(study, known))
+    if study.halving is not None:
+        found.append(_stopped(study, known))
+    told = significance(groups, study.compare.baseline, study.compare.by)
+    return [*found, *([told] if told is not None else [])]
+
+
+def write_study_report(
+    study: Study,
+    known: InStore,
+    path: Path,
+    folder: Path | None = None,
+    formats: str = "svg,png",
+    width: str = "640px",
+) -> None:
+    """As a page, or as Markdown; and with `folder` every figure in a file of its own."""
+    from unvanish.study.report.figures import all_figures, formats_in, save_figures
+    from unvanish.study.report.write import write_report
+
+    groups = groups_of(study, known)
+    figures = {**own_figures(study, known), **all_figures(groups, study.compare.by)}
+    if folder is not None:
+        save_figures(figures, groups, folder, formats_in(formats), width)
+    write_report(groups, path, figures, sections_of(study, known, groups), title=study.title or study.name)
+
+
+def own_figures(study: Study, known: InStore) -> "dict[str, AnyFigure]":
+    from unvanish.render.charts import styled
+
+    found: dict[str, AnyFigure] = {}
+    if points := phases.points(study, known):
+        found[phases.FIGURE] = styled(phases.figure(points))
+    if searched := greatest.found_of(study, known):
+        found[greatest.FIGURE] = styled(greatest.figure(study, searched))
+    return found
+
+
+def _state(study: Study, known: InStore) -> Section:
+    """What was varied, and what is not there."""
+    sentences = [f"{counted(len(study.cells), 'cell')}, {counted(len(study.seeds), 'seed')}: {_seeds(study)}."]
+    if not study.goes_by_results:
+        recipes = [recipe for cell in study.cells for recipe in study.recipes(cell)]
+        states = [known.outcomes[r.digest()].state if r.digest() in known.outcomes else "not begun" for r in recipes]
+        other = sorted(set(states) - {"finished"})
+        if other:
+            said = ", ".join(f"{states.count(state)} {state}" for state in other)
+            sentences.append(f"Of {len(recipes)} runs {states.count('finished')} are finished; {said}.")
+    return Section("study", "The study", sentences)
+
+
+def _seeds(study: Study) -> str:
+    return ", ".join(map(str, study.seeds))
+
+
+def _selected(study: Study, known: InStore) -> Section:
+    chosen = study.select
+    assert chosen is not None
+    rows = []
+    for cell in study.cells:
+        means = select.judged(study, cell, known)
+        if means is None:
+            rows.append((cell.name, "not yet known", ""))
+            continue
+        best = select.chosen(study, cell, known)
+        rows.append((cell.name, str(best), ", ".join(f"{value}: {mean:.4f}" for value, mean in means)))
+    sentence = (
+        f"{chosen.setting} was chosen for each cell by the mean accuracy over the seeds on {chosen.held_out:,} "
+        "training images that were held out. The test images had no part in it: only the chosen values are judged on "
+        "them, once."
+    )
+    columns = ("cell", f"chosen {chosen.setting}", "accuracy on the held-out images")
+    return Section("selection", f"Choosing {chosen.setting}", [sentence], [Table("Each cell", columns, rows)])
+
+
+def _stopped(study: Study, known: InStore) -> Section:
+    """Every run that was stopped, with what it had."""
+    part = study.halving
+    assert part is not None
+    rows = [
+        (cell.name, str(rung.epochs), f"{mean:.4f}", f"{place} of {len(rung.order)}", str(rung.kept))
+        for rung in halving.rungs(study, known)
+        for place, (cell, mean) in enumerate(rung.order, start=1)
+        if cell in rung.stopped
+    ]
+    sentence = (
+        f"This study stops what falls behind: after {', '.join(map(str, sorted(part.epochs)))} epochs the best "
+        f"{part.keep:.0%} of the cells go on, by their mean accuracy over the seeds on {part.held_out:,} held-out "
+        "training images. Those that were stopped are not in the results above. A method that starts slowly is stopped "
+        "by this even if it would have ended best."
+    )
+    columns = ("stopped", "after epochs", "accuracy then", "place", "went on")
+    return Section("stopped", "What was stopped", [sentence], [Table("Stopped cells", columns, rows)])

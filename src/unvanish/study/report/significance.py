@@ -1,0 +1,186 @@
+"""Which methods differ, and which cannot be told apart: paired tests over the seeds, Holm-corrected."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from unvanish.core.statistics import ALPHA, BOOTSTRAP_FROM, Estimate, Paired, estimate, holm, indistinguishable, paired
+from unvanish.study.report.results import Group, recipe_of
+from unvanish.study.report.section import Section, Table
+from unvanish.study.report.story import BASELINE
+
+MOST_PAIRS = 120  # in a table
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One method against another; `p` corrected for all that were tested with it."""
+
+    first: str
+    second: str
+    found: Paired
+    p: float
+
+    @property
+    def told_apart(self) -> bool:
+        """Different, and not by chance; two numbers that are the same at every seed differ without a test."""
+        if math.isnan(self.p):
+            return self.found.difference.n > 1 and self.found.difference.same and not self.found.equal
+        return self.p < ALPHA
+
+
+Values = Mapping[str, Mapping[int, float]]  # method → seed → accuracy
+
+
+def values_of(groups: Sequence[Group], by: str = "last") -> tuple[dict[str, dict[int, float]], list[str]]:
+    """The accuracy of each seed, of the methods whose runs have all finished; and a sentence for each of the others."""
+    values: dict[str, dict[int, float]] = {}
+    left_out = []
+    for group in groups:
+        outcomes = [record.outcome for record in group.records]
+        found = [one.best_val_acc if by == "best" else one.last_val_acc for one in outcomes]
+        unfit = [
+            one.state for one, value in zip(outcomes, found, strict=True) if one.state != "finished" or value is None
+        ]
+        if unfit:
+            left_out.append(f"{group.name} is left out: {len(unfit)} of its {len(outcomes)} runs {unfit[0]}.")
+            continue
+        seeds = [recipe_of(record).seed for record in group.records]
+        values[group.name] = dict(zip(seeds, [one for one in found if one is not None], strict=True))
+    return values, left_out
+
+
+def tested(values: Values, pairs: Sequence[tuple[str, str]]) -> list[Tested]:
+    """Each pair over the seeds that both have; those without any in common are left out."""
+    found = []
+    for first, second in pairs:
+        seeds = sorted(values[first].keys() & values[second].keys())
+        if seeds:
+            both = ([values[name][seed] for seed in seeds] for name in (first, second))
+            found.append((first, second, paired(*both)))
+    corrected = holm([one.p for _, _, one in found])
+    return [Tested(first, second, one, p) for (first, second, one), p in zip(found, corrected, strict=True)]
+
+
+def not_told_apart(values: Values) -> list[tuple[str, ...]]:
+    """The largest sets of methods of which no two were told apart."""
+    names = list(values)
+    all_pairs = {(one.first, one.second): one.told_apart for one in tested(values, list(combinations(names, 2)))}
+    return indistinguishable(names, {pair: all_pairs.get(pair, False) for pair in combinations(names, 2)})
+
+
+def significance(groups: Sequence[Group], baseline: str | None = None, by: str = "last") -> Section | None:
+    """The section of a report; `None` where there is nothing to compare: one method."""
+    values, left_out = values_of(groups, by)
+    if len(values) < 2:
+        return None
+    which = "in the last epoch" if by == "last" else "of the best epoch"
+    seeds = max(len(one) for one in values.values())
+    if seeds < 2:
+        return Section(
+            "significance",
+            "What can be told apart",
+            [
+                "One seed each: there are no intervals and no tests, and a difference may be chance. Train with "
+                "several: --seeds 1,2,3,4,5, or a study file.",
+                *left_out,
+            ],
+        )
+    reference = baseline or (BASELINE if BASELINE in values else None)
+    sentences = [
+        f"Accuracy {which}, over {seeds} seeds. Intervals are Student's 95 %"
+        + (f", from {BOOTSTRAP_FROM} seeds on those of the bootstrap" if seeds >= BOOTSTRAP_FROM else "")
+        + ". Tests are Student's paired test, the same seed of one method against that of the other, with Holm's "
+        "correction for the number of tests; told apart means p < 0.05. d_z is the mean difference over its standard "
+        "deviation.",
+        *_of_constants(values),
+        *left_out,
+        *_of_sets(values),
+    ]
+    tables = [_means(values)]
+    if reference in values:
+        others = [name for name in values if name != reference]
+        tables.append(_against(values, [(str(reference), name) for name in others], f"Against {reference}"))
+    pairs = list(combinations(values, 2))
+    if len(values) > 2 and len(pairs) <= MOST_PAIRS:
+        tables.append(_against(values, pairs, "All pairs: the second minus the first"))
+    return Section("significance", "What can be told apart", sentences, tables, [FIGURE])
+
+
+FIGURE = "intervals"
+
+
+def estimates(groups: Sequence[Group], by: str = "last") -> dict[str, Estimate]:
+    values, _ = values_of(groups, by)
+    return {name: estimate(list(seeds.values())) for name, seeds in values.items()}
+
+
+def _means(values: Values) -> Table:
+    rows = []
+    for name, seeds in values.items():
+        one = estimate(list(seeds.values()))
+        rows.append(
+            (name, str(one.n), f"{one.mean:.4f}", "–" if one.std is None else f"{one.std:.4f}", one.interval(4))
+        )
+    return Table("Each method", ("method", "seeds", "mean", "std", "95 % interval of the mean"), rows)
+
+
+def _against(values: Values, pairs: Sequence[tuple[str, str]], caption: str) -> Table:
+    rows = []
+    for one in tested(values, pairs):
+        difference, found = one.found.difference, one.found
+        effect = "–" if math.isnan(found.effect) else f"{found.effect:.2f}"
+        effects = "–" if math.isnan(found.effect) else f"{found.effect_low:.2f} to {found.effect_high:.2f}"
+        rows.append(
+            (
+                one.first,
+                one.second,
+                f"{difference.mean:+.4f}",
+                difference.interval(4),
+                effect,
+                effects,
+                _p(found.p),
+                _p(one.p),
+                "yes" if one.told_apart else "the same" if one.found.equal else "no",
+            )
+        )
+    columns = ("first", "second", "difference", "95 % interval", "d_z", "its interval", "p", "p, Holm", "told apart")
+    return Table(caption, columns, rows)
+
+
+def _p(p: float) -> str:
+    """
+    >>> _p(0.04321), _p(1e-7), _p(float("nan"))
+    ('0.043', '< 0.0001', 'none')
+    """
+    return "none" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def _of_constants(values: Values) -> list[str]:
+    """Of methods whose seeds all gave the same number, which no test can say anything of."""
+    found: dict[float, list[str]] = {}
+    for name, seeds in values.items():
+        one = estimate(list(seeds.values()))
+        if one.same:
+            found.setdefault(one.mean, []).append(name)
+    return [
+        f"{_listed(names)}: all seeds gave {value:.4f}, the same number. Nothing is known of how it would spread, and "
+        "between two such methods there is no p value."
+        for value, names in found.items()
+    ]
+
+
+def _of_sets(values: Values) -> list[str]:
+    sets = not_told_apart(values)
+    if not sets:
+        return ["Every method was told apart from every other."]
+    return [
+        "Not told apart, that is, these seeds do not show that they differ: "
+        + "; ".join(_listed(names) for names in sets)
+        + ". A method outside of a set was told apart from at least one inside of it."
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
