@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -57,6 +58,7 @@ def main() -> None:
         return
     facts = environment(CPU)
     print(f"{facts['processor']}, {facts['cores']} cores, torch {facts['torch']}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # the nodes end with it
     with TwoNodes() as nodes:
         os.environ |= nodes.environment
         if asked.part == "pace":
@@ -115,12 +117,17 @@ def kills(nodes: TwoNodes, count: int, dice: random.Random) -> None:
             here = _disturbed(Path(folder), nodes, dice, count - len(done))
             store = uv.Store.reader(Path(folder))
             found = {digest: table(store.record(digest)) for digest in undisturbed}
-            same = found == undisturbed and not list(damages(store))
+            wrong = list(damages(store)) or [
+                f"run {digest[:8]}: {name} ({found[digest]['outcome']})"
+                for digest, expected in undisturbed.items()
+                for name in expected
+                if found[digest][name] != expected[name]
+            ]
         done += here
         total += Counter(kind for kind, _ in here)
-        differing += not same
+        differing += bool(wrong)
         said = ", ".join(f"{kind} {at:.1f}" for kind, at in here)
-        print(f"       {said:<66} {'identical' if same else 'DIFFERS'}", flush=True)
+        print(f"       {said:<66} {'; '.join(map(str, wrong)) or 'identical'}", flush=True)
     print(f"{len(done)} kills ({', '.join(f'{total[kind]} {kind}' for kind in KINDS)}), {differing} tables that differ")
     sys.exit(differing > 0)
 
@@ -161,13 +168,14 @@ def _start(store: Path, nodes: TwoNodes) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, __file__, "study", nodes.address, str(store)])
 
 
-def table(record: uv.Record) -> tuple:
+def table(record: uv.Record) -> dict[str, Any]:
     """Everything that was measured, times apart; NaN equals itself as a text."""
     columns = ("stage", "epoch", "train_loss", "train_acc", "val_loss", "val_acc")
     curve = {name: list(record.curve[name]) for name in columns}
     series = {name: (str(s.steps), s.values.tobytes()) for name, s in record.series.items()}
     weights = {name: weight.numpy().tobytes() for name, weight in (record.weights or {}).items()}
-    return record.outcome.state, str(curve), series, weights
+    outcome = f"{record.outcome.state} {record.outcome.error or ''}".strip()
+    return {"outcome": outcome, "curve": str(curve), "series": series, "weights": weights}
 
 
 if __name__ == "__main__":

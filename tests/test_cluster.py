@@ -1,6 +1,7 @@
 """What a cluster does, without one: a node's actor in this process, behind the executor's protocol."""
 
 import itertools
+import socket
 import sys
 from typing import Self
 
@@ -13,7 +14,7 @@ from unvanish.core.errors import ClusterError
 from unvanish.core.serialisation import meta_of, pack, unpack
 from unvanish.data.messages import arrays_of_data, data_of_arrays
 from unvanish.store.conditions import GOES_ON_UNDER
-from unvanish.study.executors.cluster import RayCluster
+from unvanish.study.executors.cluster import RayCluster, reach
 from unvanish.study.executors.node import Node, versions
 from unvanish.study.scheduler import train_all
 
@@ -146,3 +147,28 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r"pip install 'unvanish\[ray\]'"):
         RayCluster(1)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "x",
+        "local",
+        "ray://127.0.0.1:10001",
+        "127.0.0.1:1",
+        "127.0.0.1:99999999999",
+        f"{'a' * 300}:1",
+        "\udcff:1",
+        "[::1]:1",
+    ],
+)
+def test_where_no_cluster_can_be_is_told(address):
+    with pytest.raises(ClusterError, match=r"no (address of a )?Ray cluster"):
+        reach(address)
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr("unvanish.study.executors.cluster.CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ClusterError, match="timed out"):
+        reach(f"127.0.0.1:{silent.getsockname()[1]}")

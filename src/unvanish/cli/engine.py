@@ -23,7 +23,7 @@ def executor_of(engine: Engine, jobs: int | None, address: str | None, most: int
     if engine is Engine.ray:
         from unvanish.study.executors.cluster import RayCluster
 
-        return RayCluster(jobs, address or "auto", most)
+        return RayCluster(jobs, "auto" if address is None else address, most)
     from unvanish.core.machine import usable_cores
     from unvanish.study.executors.pool import WorkerPool
 

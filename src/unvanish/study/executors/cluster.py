@@ -200,18 +200,7 @@ def _ray() -> ModuleType:
 def _connect(ray: ModuleType, address: str) -> None:
     address = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     if address != "auto":
-        host, _, port = address.rpartition(":")
-        if "/" in host or not host or not port.isdecimal():
-            raise ClusterError(
-                f"'{address}' is no address of a Ray cluster: HOST:PORT, as ray start --head says, or auto. A Ray "
-                "client's address will not do: this has to run on a node of the cluster"
-            )
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S) as server:
-                server.sendall(HTTP2_HELLO)
-                server.recv(1)
-        except (OSError, OverflowError) as error:
-            raise ClusterError(f"no Ray cluster answers at {address} ({error}): ray start --head begins one") from error
+        reach(address)
     with _signals_as_they_are(), chdir(os.sep):  # Ray has its processes import what lies in the current folder
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
@@ -220,6 +209,22 @@ def _connect(ray: ModuleType, address: str) -> None:
                 f"no Ray cluster can be joined at {address}: {_last_line(error)}. This must run on one of its nodes, "
                 "with the same version of Ray and, where it has a token, its RAY_AUTH_MODE and RAY_AUTH_TOKEN"
             ) from error
+
+
+def reach(address: str) -> None:
+    """Raise `ClusterError`, soon, where this is no address or nothing answers there."""
+    host, _, port = address.rpartition(":")
+    if "/" in host or not host or not port.isdecimal():
+        raise ClusterError(
+            f"'{address}' is no address of a Ray cluster: HOST:PORT, as ray start --head says, or auto. A Ray client's "
+            "address will not do: this has to run on a node of the cluster"
+        )
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S) as server:
+            server.sendall(HTTP2_HELLO)
+            server.recv(1)
+    except (OSError, OverflowError, ValueError) as error:  # ValueError: a host that cannot be one
+        raise ClusterError(f"no Ray cluster answers at {address} ({error}): ray start --head begins one") from error
 
 
 @contextmanager
