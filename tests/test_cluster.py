@@ -172,3 +172,25 @@ def test_a_server_that_says_nothing_is_given_up(monkeypatch):
     monkeypatch.setattr("unvanish.study.executors.cluster.CONNECT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ClusterError, match="timed out"):
         reach(f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+class Dying(Here):
+    """After so many messages, a number for each place; the first of a job's messages says where it is."""
+
+    def __init__(self, *after: int) -> None:
+        super().__init__(dies_after=after[0])
+        self.after = list(after[1:])
+
+    def spawn(self):
+        super().spawn()
+        self.dies_after = self.after.pop(0) if self.after else None
+        return self
+
+
+@pytest.mark.parametrize(
+    ("after", "ends"),
+    [((2, 3, 3, 4, 4, 2, 5), "finished"), ((3, 3, 3), "failed"), ((1, 1, 1), "failed"), ((3, 2, 1), "failed")],
+)
+def test_a_run_that_gets_further_than_before_is_not_given_up(tmp_path, small, after, ends):
+    record = trained(tmp_path, small.but(epochs=8), Dying(*after))
+    assert record.outcome.state == ends

@@ -122,7 +122,11 @@ def _standing(store: RunStore, recipe: Recipe, about: Header, restart_damaged: b
 
 @dataclass
 class _Run:
-    """A recipe on its way. `deaths` counts the workers that it cost since it last got on."""
+    """A recipe on its way. `deaths` counts the workers that it cost since it last got on.
+
+    It gets on with each epoch that it never reached before: what a recipe does to a worker, it does at the same place
+    each time; three workers that are killed before the first checkpoint, at any others, say nothing about it.
+    """
 
     recipe: Recipe
     digest: str
@@ -134,6 +138,7 @@ class _Run:
     begun: bool = False
     ended: bool = False
     deaths: int = 0
+    furthest: tuple[int, int] = (-1, -1)  # stage and epoch
 
     @property
     def goes_on(self) -> bool:
@@ -261,7 +266,10 @@ class _Scheduler:
         meta, _ = unpack(message)
         match meta["about"]:
             case "epoch":
-                self.tell(Event.epoch(self.at[worker][meta["run"]].digest, Epoch(**meta["epoch"])))
+                run, row = self.at[worker][meta["run"]], Epoch(**meta["epoch"])
+                if (row.stage, row.epoch) > run.furthest:
+                    run.furthest, run.deaths = (row.stage, row.epoch), 0
+                self.tell(Event.epoch(run.digest, row))
             case "chunk":
                 self._keep(self.at[worker][meta["run"]], Chunk.unpack(message))
             case "under":
