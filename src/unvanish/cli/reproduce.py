@@ -1,7 +1,7 @@
 """`unvanish reproduce`: the published study."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,15 +16,9 @@ from unvanish.cli.options import (
     StoreOption,
     WidthOption,
     check_figures,
-    figures_of,
     path_named,
 )
 from unvanish.core.arguments import MOST
-
-if TYPE_CHECKING:
-    from unvanish.core.recipe import Recipe
-    from unvanish.store.record import Record
-    from unvanish.study.executors.protocol import Executor
 
 DEFAULT_EPOCHS = 32
 
@@ -54,6 +48,14 @@ ReportOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE.html", parser=path_named, help="Where the report goes. (default: DIR/report.html)"),
 ]
+OnlyOption = Annotated[
+    bool, typer.Option("--only", help="The report shows the runs of this command alone, not all that the store has.")
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")]
+RestartOption = Annotated[
+    bool, typer.Option("--restart-damaged", help="Train from its beginning what the store has damaged.")
+]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")]
 MeasureOption = Annotated[
     int | None,
     typer.Option(
@@ -92,17 +94,17 @@ def reproduce(
     figures: FiguresOption = None,
     format: FormatOption = "svg,png",
     width: WidthOption = "640px",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
+    device: DeviceOption = None,
     measure_every: MeasureOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what the store has already.")] = False,
-    restart_damaged: Annotated[
-        bool, typer.Option("--restart-damaged", help="Train from its beginning what the store has damaged.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
+    restart_damaged: RestartOption = False,
+    only: OnlyOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train the published methods, and centred critical weights beside them, on FashionMNIST; write the report.
 
-    Shows live progress on standard error; standard output ends with the report's path, alone.
+    Shows live progress on standard error; standard output ends with the report's path, alone. The report shows every
+    run that the store has.
     Runs that the store has are not trained again. You can stop it at any time: the same command continues.
     """
     if published and epochs is not None:
@@ -120,52 +122,25 @@ def reproduce(
     with exit_codes(), executor_of(engine, jobs, address, len(names) * len(runs_of)) as executor:
         if not quiet:
             typer.echo(f"Starting {executor.places} worker process{'es' * (executor.places > 1)}", err=True)
-        from unvanish.cli.terminal import print_results
+        from unvanish.cli.training import Options, train_and_report
         from unvanish.study.methods import PUBLISHED_EPOCHS, method
-        from unvanish.study.report.results import grouped
-        from unvanish.study.report.write import write_report
         from unvanish.train.process import device_named
 
         where = device_named(device_on(engine, device))
         length = PUBLISHED_EPOCHS if published else epochs or DEFAULT_EPOCHS
         recipes = [method(name, epochs=length, seed=seed) for name in names for seed in runs_of]
-        targets = [path, *([figures / "accuracy.svg"] if figures else [])]
-        options = {
-            "device": where,
-            "fresh": fresh,
-            "restart_damaged": restart_damaged,
-            "measure_every": measure_every,
-        }
-        records = _trained(recipes, store, executor, targets, options, quiet=quiet)
-        groups = grouped(records)
-        if not quiet:
-            print_results(groups)
-        write_report(groups, path, figures_of(groups, figures, format, width))
+        options = Options(
+            device=where,
+            fresh=fresh,
+            restart_damaged=restart_damaged,
+            measure_every=measure_every,
+            only=only,
+            figures=figures,
+            format=format,
+            width=width,
+            quiet=quiet,
+        )
+        records = train_and_report(recipes, store, executor, path, options)
         typer.echo(path)
         if any(record.outcome.state == "failed" for record in records):
             raise typer.Exit(FAILED)
-
-
-def _trained(
-    recipes: "list[Recipe]",
-    store: Path,
-    executor: "Executor",
-    targets: list[Path],
-    options: dict[str, Any],
-    *,
-    quiet: bool,
-) -> "list[Record]":
-    """Train what the store does not have; its records. `targets` are the files that will be written in the end."""
-    from unvanish.cli.progress import study_progress
-    from unvanish.core.output import check_writable
-    from unvanish.data.sources import locate
-    from unvanish.store.store import Store
-    from unvanish.study.scheduler import train_all
-
-    locate()  # here, once, before any worker asks for it
-    with Store.writer(store) as kept:
-        for target in targets:
-            check_writable(target)  # now, not after hours of training
-        with study_progress(recipes, quiet=quiet) as progress:
-            train_all(recipes, kept, executor=executor, listen=progress.hear, **options)
-        return [kept.record(recipe.digest(), weights=False) for recipe in recipes]

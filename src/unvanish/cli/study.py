@@ -7,7 +7,7 @@ import typer
 
 from unvanish.cli.exit import FAILED, exit_codes
 from unvanish.cli.options import DEFAULT_STORE, StoreOption, path_named
-from unvanish.cli.reproduce import JobsOption, MeasureOption
+from unvanish.cli.reproduce import DeviceOption, JobsOption, MeasureOption, QuietOption, RestartOption
 
 if TYPE_CHECKING:
     from unvanish.study.plan.study import Study
@@ -35,15 +35,13 @@ def run(
     file: FileArgument,
     jobs: JobsOption = None,
     store: StoreOption = DEFAULT_STORE,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: cuda where there is one)")] = None,
+    device: DeviceOption = None,
     measure_every: MeasureOption = None,
-    restart_damaged: Annotated[
-        bool, typer.Option("--restart-damaged", help="Train from its beginning what the store has damaged.")
-    ] = False,
+    restart_damaged: RestartOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be trained first, and train nothing.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the report's path.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train what the study wants and the store does not have, and write its report.
 

@@ -4,7 +4,6 @@ import json
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 import numpy as np
 from rich.console import Console
@@ -36,26 +35,6 @@ def print_results(groups: Sequence[Group]) -> None:
             console.print(f"{group.name} needs more epochs: {group.short}.")
 
 
-def print_runs(summaries: Sequence[Summary]) -> None:
-    """One line per run."""
-    rows = [_run_row(summary) for summary in summaries]
-    print_table(("run", "method", "seed", "epochs", "state", "val acc", "time", "started"), rows)
-
-
-def _run_row(summary: Summary) -> tuple[str, ...]:
-    recipe, outcome = summary.recipe, summary.outcome
-    return (
-        summary.digest[:8],
-        label(recipe) if recipe else summary.name or "",
-        str(recipe.seed) if recipe else "–",
-        f"{outcome.epochs}/{sum(recipe.stage_epochs())}" if recipe else str(outcome.epochs),
-        outcome.state,
-        "–" if outcome.last_val_acc is None else f"{outcome.last_val_acc:.4f}",
-        f"{outcome.seconds:.0f} s",
-        datetime.fromtimestamp(summary.begun).strftime("%m-%d %H:%M"),
-    )
-
-
 def print_record(record: Record) -> None:
     """One run in full."""
     console = _console()
@@ -68,14 +47,14 @@ def print_record(record: Record) -> None:
             name = ""
     console.print()
     curve = record.curve
-    rows = [tuple(_number(value) for value in row) for row in zip(*curve.values(), strict=True)]
-    print_table(tuple(curve), _ends(rows))
+    rows = [tuple(number(value) for value in row) for row in zip(*curve.values(), strict=True)]
+    print_table(tuple(curve), ends(rows))
     table = record.table
     if not table.steps:
         return
     for name, step in (("at initialisation", 0), ("at the end", -1)):
         console.print(f"\ngradient flow {name}")
-        columns = {quantity: [_number(value) for value in table.row(quantity, step)] for quantity in table.values}
+        columns = {quantity: [number(value) for value in table.row(quantity, step)] for quantity in table.values}
         shown = _that_fit(console.width, {"layer": list(table.layers), **columns})
         print_table(tuple(shown), list(zip(*shown.values(), strict=True)))
         if len(shown) <= len(columns):
@@ -143,7 +122,15 @@ def run_name(summary: Summary) -> str:
     return f"{summary.digest[:12]} ({label(recipe)}, seed {recipe.seed}, {counted(recipe.epochs, 'epoch')})"
 
 
-def _ends(rows: list[tuple[str, ...]], most: int = 12) -> list[tuple[str, ...]]:
+def run_name_of(record: Record) -> str:
+    """The same of a record."""
+    if record.recipe is None:
+        return record.name
+    recipe = record.recipe
+    return f"{recipe.digest()[:12]} ({label(recipe)}, seed {recipe.seed}, {counted(recipe.epochs, 'epoch')})"
+
+
+def ends(rows: list[tuple[str, ...]], most: int = 12) -> list[tuple[str, ...]]:
     """The first and the last rows of a long table."""
     if len(rows) <= most:
         return rows
@@ -151,7 +138,7 @@ def _ends(rows: list[tuple[str, ...]], most: int = 12) -> list[tuple[str, ...]]:
     return [*rows[: most // 2], gap, *rows[-most // 2 :]]
 
 
-def _number(value: object) -> str:
+def number(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     number = float(value)  # type: ignore[arg-type]
