@@ -34,6 +34,7 @@ class TwoNodes:
     def start(self, name: str) -> None:
         """`head` or `second`: returns when the node runs."""
         where = ["--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}"]
+        where += [f"--ray-client-server-port={free_port()}"]  # else 10001, which another cluster may have
         if name == "second":
             where = [f"--address={self.address}"]
         ray = Path(sys.executable).with_name("ray")
