@@ -128,7 +128,8 @@ class RayCluster:
             self.reap(place)
         self._data.clear()
         if self._ours:
-            self.ray.shutdown()
+            with _signals_as_they_are():
+                self.ray.shutdown()
 
 
 class RayPlace:
@@ -229,12 +230,12 @@ def reach(address: str) -> None:
 
 @contextmanager
 def _signals_as_they_are() -> Iterator[None]:
-    """Ray ends the process on SIGTERM, without what has to be done before."""
+    """Ray ends the process on SIGTERM, without what has to be done before; ending Ray leaves no handler at all."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
+        if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
 
 
