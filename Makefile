@@ -18,8 +18,8 @@ reproduce: .venv/.run
 test: lint
 	$(BIN)/python -m pytest $(IN_TWO) -m "not slow" $(ARGS)
 
-test-slow: .venv/.dev
-	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+test-slow: .venv/.slow
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .
@@ -50,6 +50,10 @@ accuracy: .venv/.run
 
 .venv/.dev: .venv/.run
 	$(PIP) --editable '.[dev]'
+	@touch $@
+
+.venv/.slow: .venv/.dev
+	$(PIP) --editable '.[ray]'
 	@touch $@
 
 .venv/.bench: .venv/.run

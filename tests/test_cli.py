@@ -229,6 +229,8 @@ def test_data_says_where_it_lies():
         (["reproduce", "--seeds", "-1"], "--seeds takes numbers from 0"),
         (["reproduce", "--sedes", "1"], "--seeds"),
         (["reproduce", "5", "--device", "gpu0"], "device 'gpu0'"),
+        (["reproduce", "5", "--address", "10.0.0.1:6379"], "add --engine ray"),
+        (["reproduce", "5", "--engine", "dask"], "--engine"),
         (["nothing"], "No such command"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

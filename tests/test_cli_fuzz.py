@@ -38,6 +38,7 @@ MEANT = {  # what an option is meant for, so that more than its refusal is seen
     "weight_std": ["0", "1e-3", "1", "1e6"],
     "bias_std": ["0", "0.1", "1e6"],
     "diagram": ["d.json", "folder/d.json", "d.xyz", "folder"],
+    "engine": ["local"],
     "epochs": ["1", "2", "3"],
     "format": ["text", "json", "sarif", "junit", "svg,png"],
     "to": ["out.csv", "out.md", "-", "/dev/null", "/dev/full", "folder", "file/x.md"],

@@ -733,8 +733,8 @@ def test_a_worker_makes_an_optimizer_without_importing_the_compiler():
     """Which takes a second, of every study's start."""
     script = """
 import sys, torch
-from unvanish.study.worker import _leave_the_compiler_out
-_leave_the_compiler_out()
+from unvanish.study.worker import leave_the_compiler_out
+leave_the_compiler_out()
 weight = torch.nn.Parameter(torch.zeros(3))
 optimizer = torch.optim.Adam([weight], 0.1)
 print("torch._dynamo" in sys.modules)

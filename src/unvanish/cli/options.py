@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unvanish.cli.engine import Engine
 from unvanish.core.arguments import a_path
 from unvanish.core.errors import RecipeError
 
@@ -42,6 +43,13 @@ def standard_deviation(text: str | float) -> float:
 
 StoreOption = Annotated[
     Path, typer.Option("--store", metavar="DIR", parser=path_named, help="The folder that keeps the runs.")
+]
+EngineOption = Annotated[
+    Engine, typer.Option("--engine", help="Where to train: on this machine, or on the nodes of a Ray cluster.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", metavar="HOST:PORT", help="Of the Ray cluster. (default: the one of this machine)"),
 ]
 LARGEST_STD = 1e6
 SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, metavar="N", help="Seed of torch's random numbers.")]

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from unvanish.cli.engine import Engine, check_engine, device_on, executor_of
 from unvanish.cli.exit import FAILED, exit_codes
 from unvanish.cli.options import (
     DEFAULT_STORE,
+    AddressOption,
+    EngineOption,
     FiguresOption,
     FormatOption,
     StoreOption,
@@ -34,7 +37,12 @@ EpochsOption = Annotated[
 ]
 JobsOption = Annotated[
     int | None,
-    typer.Option(min=1, max=MOST, metavar="N", help="Worker processes, one thread each. (default: one per core)"),
+    typer.Option(
+        min=1,
+        max=MOST,
+        metavar="N",
+        help="Worker processes, one thread each. (default: one per core of the machine or the cluster)",
+    ),
 ]
 ReportOption = Annotated[
     Path | None,
@@ -79,6 +87,8 @@ def reproduce(
     ] = False,
     seeds: Annotated[str, typer.Option(metavar="42,43,…", help="One run of each method for each seed.")] = "42",
     jobs: JobsOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
     store: StoreOption = DEFAULT_STORE,
     report: ReportOption = None,
     figures: FiguresOption = None,
@@ -99,8 +109,7 @@ def reproduce(
     """
     if published and epochs is not None:
         raise typer.BadParameter("--published means 300 epochs; leave --epochs out", param_hint="--published")
-    from unvanish.core.machine import usable_cores
-    from unvanish.study.executors.pool import WorkerPool
+    check_engine(engine, address)
     from unvanish.study.names import methods_named, seeds_in
     from unvanish.study.report.write import check_kind
 
@@ -109,16 +118,15 @@ def reproduce(
         check_kind(path)
         check_figures(figures, format, width)
         names, runs_of = methods_named(methods or []), seeds_in(seeds)  # a typing error is told before anything starts
-    workers = min(jobs or usable_cores(), len(names) * len(runs_of))
-    if not quiet:
-        typer.echo(f"Starting {workers} worker process{'es' * (workers > 1)}", err=True)
     # The workers start first: they take as long to import torch as this process does.
-    with exit_codes(), WorkerPool(workers) as pool:
+    with exit_codes(), executor_of(engine, jobs, address, len(names) * len(runs_of)) as executor:
+        if not quiet:
+            typer.echo(f"Starting {executor.places} worker process{'es' * (executor.places > 1)}", err=True)
         from unvanish.cli.training import Options, train_and_report
         from unvanish.study.methods import PUBLISHED_EPOCHS, method
         from unvanish.train.process import device_named
 
-        where = device_named(device)
+        where = device_named(device_on(engine, device))
         length = PUBLISHED_EPOCHS if published else epochs or DEFAULT_EPOCHS
         recipes = [method(name, epochs=length, seed=seed) for name in names for seed in runs_of]
         options = Options(
@@ -132,7 +140,7 @@ def reproduce(
             width=width,
             quiet=quiet,
         )
-        records = train_and_report(recipes, store, pool, path, options)
+        records = train_and_report(recipes, store, executor, path, options)
         typer.echo(path)
         if any(record.outcome.state == "failed" for record in records):
             raise typer.Exit(FAILED)

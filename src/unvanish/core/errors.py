@@ -34,6 +34,10 @@ class OutputError(UnvanishError):
     """A file that was named for a result cannot be written."""
 
 
+class ClusterError(UnvanishError):
+    """A cluster cannot be reached, or its nodes are not fit to train."""
+
+
 class DamagedError(StoreError):
     """What the store kept is not what it reads now."""
 

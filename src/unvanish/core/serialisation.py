@@ -23,6 +23,11 @@ def unpack(buffer: bytes) -> tuple[Any, dict[str, Tensor]]:
     >>> unpack(pack({"epoch": 3}))
     ({'epoch': 3}, {})
     """
+    return meta_of(buffer), load(buffer)
+
+
+def meta_of(buffer: bytes) -> Any:
+    """What `unpack` gives first, without reading the tensors."""
     size = int.from_bytes(buffer[:8], "little")  # the header's length comes first (safetensors' format)
     header = json.loads(buffer[8 : 8 + size])
-    return json.loads(header["__metadata__"]["json"]), load(buffer)
+    return json.loads(header["__metadata__"]["json"])

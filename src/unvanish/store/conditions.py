@@ -19,7 +19,7 @@ def going_on(begun_under: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]
     """The environment of a run that goes on, with all that it went on under since; a warning says what has changed."""
     history = {key: list(values) for key, values in begun_under.get(GOES_ON_UNDER, {}).items()}
     for key in DECIDE_THE_BITS:
-        if key not in begun_under:  # of an older version
+        if key not in begun_under or key not in now:  # of an older version; not known before a place tells it
             continue
         last = history[key][-1] if key in history else begun_under[key]
         if now.get(key) != last:

@@ -86,7 +86,8 @@ def train_all(
         found = []
         for digest, (recipe, until) in different.items():
             shape = shapes[digest]
-            about = header(recipe, device, measure_every, ensemble=shape is not None and alike[shape] > 1)
+            ensemble = shape is not None and alike[shape] > 1
+            about = header(recipe, device, measure_every, ensemble=ensemble, here=executor.here)
             start = _standing(store, recipe, about, restart_damaged or fresh)
             if start.ended and not fresh:
                 stream.tell(Event("known", digest))
@@ -121,7 +122,11 @@ def _standing(store: RunStore, recipe: Recipe, about: Header, restart_damaged: b
 
 @dataclass
 class _Run:
-    """A recipe on its way. `deaths` counts the workers that it cost since it last got on."""
+    """A recipe on its way. `deaths` counts the workers that it cost since it last got on.
+
+    It gets on with each epoch that it never reached before: what a recipe does to a worker, it does at the same place
+    each time; three workers that are killed before the first checkpoint, at any others, say nothing about it.
+    """
 
     recipe: Recipe
     digest: str
@@ -133,6 +138,7 @@ class _Run:
     begun: bool = False
     ended: bool = False
     deaths: int = 0
+    furthest: tuple[int, int] = (-1, -1)  # stage and epoch
 
     @property
     def goes_on(self) -> bool:
@@ -260,9 +266,14 @@ class _Scheduler:
         meta, _ = unpack(message)
         match meta["about"]:
             case "epoch":
-                self.tell(Event.epoch(self.at[worker][meta["run"]].digest, Epoch(**meta["epoch"])))
+                run, row = self.at[worker][meta["run"]], Epoch(**meta["epoch"])
+                if (row.stage, row.epoch) > run.furthest:
+                    run.furthest, run.deaths = (row.stage, row.epoch), 0
+                self.tell(Event.epoch(run.digest, row))
             case "chunk":
                 self._keep(self.at[worker][meta["run"]], Chunk.unpack(message))
+            case "under":
+                self._trained_under(worker, meta["environment"])
             case "apart":  # they could not be trained together
                 for run in self.at[worker]:
                     run.shape = None
@@ -274,6 +285,13 @@ class _Scheduler:
                     if not run.ended and not run.goes_on:
                         self._ask_for_more(run)
                 self._fill()
+
+    def _trained_under(self, worker: Place, environment: dict[str, Any]) -> None:
+        """Elsewhere than here, what runs are trained under is known when they are, before their first chunk."""
+        for run in self.at[worker]:
+            if run.about.environment != environment:
+                run.about = Header(environment, run.about.layers)
+                self.store.begin(run.recipe, run.about)
 
     def _keep(self, run: _Run, chunk: Chunk) -> None:
         self.store.add(run.digest, chunk)

@@ -10,6 +10,7 @@ import torch
 
 from unvanish.core.curve import Epoch
 from unvanish.core.errors import RecipeError
+from unvanish.core.machine import own_version
 from unvanish.core.optimizer import OPTIMIZERS, Optimizer
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import pack
@@ -55,8 +56,15 @@ def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None]:
     return setup.layers, plain, shape_of(setup)
 
 
-def header(recipe: Recipe, device: torch.device, measure_every: int | None = None, *, ensemble: bool = False) -> Header:
-    """What a run is stored under besides its recipe.
+def header(
+    recipe: Recipe,
+    device: torch.device,
+    measure_every: int | None = None,
+    *,
+    ensemble: bool = False,
+    here: bool = True,
+) -> Header:
+    """What a run is stored under besides its recipe; of a run that is not trained `here`, only what is known before.
 
     Measured at every step, unless another number is given, where the native step is taken, else at every 10th.
     """
@@ -66,7 +74,8 @@ def header(recipe: Recipe, device: torch.device, measure_every: int | None = Non
         reason = plain or missing()
         step = f"plain ({reason})" if reason else "native"
     steps = measure_every or (1 if step == "native" else MEASURE_EVERY)
-    return Header(environment(device) | {"step": step, "measure_every": steps}, layers)
+    facts = environment(device) | {"step": step} if here else {"unvanish": own_version()}
+    return Header(facts | {"measure_every": steps}, layers)
 
 
 def shape_of_recipe(recipe: Recipe) -> str | None:

@@ -9,7 +9,7 @@ import os
 import select
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -39,7 +39,7 @@ def main() -> None:
         except BrokenPipeError:
             os._exit(0)  # the parent is gone
 
-    _leave_the_compiler_out()
+    leave_the_compiler_out()
     known: dict[str, DataSet] = {}
     with reproducible_process():
         while (job := receive(jobs)) is not None:
@@ -49,11 +49,11 @@ def main() -> None:
                 data = known[name] = known.get(name) or (data_in_file(file, name) if file else data_named(name))
             except UnvanishError as error:
                 sys.exit(str(error))
-            do(meta, tensors, data, send_back, stop_of(meta["epochs"], _told_to_stop))
-            send_back(pack({"about": "free"}))
+            for message in do(meta, tensors, data, stop_of(meta["epochs"], _told_to_stop)):
+                send_back(message)
 
 
-def _leave_the_compiler_out() -> None:
+def leave_the_compiler_out() -> None:
     """Make an optimizer without importing torch.compile, which takes as long as torch itself: nothing is compiled here.
 
     torch wraps an optimizer's methods so that the compiler, were it used, would leave them alone, and imports it for
@@ -75,10 +75,9 @@ def do(
     meta: dict[str, Any],
     tensors: Mapping[str, Tensor],
     data: DataSet,
-    send_back: Callable[[bytes], None],
     stop: Callable[[], bool],
-) -> None:
-    """Train the recipes of a job, sending back each epoch and chunk; what goes wrong ends the run, not the worker."""
+) -> Iterator[bytes]:
+    """Train the recipes of a job: each epoch and chunk as a message; what goes wrong ends the run, not the worker."""
     recipes = [Recipe.model_validate(recipe) for recipe in meta["recipes"]]
     checkpoints = [
         tensors[str(index)].numpy().tobytes() if str(index) in tensors else None for index in range(len(recipes))
@@ -88,15 +87,16 @@ def do(
             recipes, data, torch.device(meta["device"]), checkpoints, stop, meta["measure_every"]
         ):
             if isinstance(item, Chunk):
-                send_back(item.pack(run=run))
+                yield item.pack(run=run)
             else:
-                send_back(pack({"about": "epoch", "run": run, "epoch": asdict(item)}))
+                yield pack({"about": "epoch", "run": run, "epoch": asdict(item)})
     except Exception as error:  # whatever it is, it ends this run, not the study
         traceback.print_exc()
         if len(recipes) > 1:  # each by itself will tell which is at fault, if any is
-            send_back(pack({"about": "apart"}))
+            yield pack({"about": "apart"})
         else:
-            send_back(Chunk("failed", error=f"{type(error).__name__}: {error}").pack())
+            yield Chunk("failed", error=f"{type(error).__name__}: {error}").pack()
+    yield pack({"about": "free"})
 
 
 def _told_to_stop() -> bool:

@@ -1,1 +1,1 @@
-"""Where trainings run: worker processes on this machine."""
+"""Where trainings run: worker processes on this machine, or the nodes of a cluster."""

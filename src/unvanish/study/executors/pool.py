@@ -80,6 +80,8 @@ class Worker:
 class WorkerPool:
     """So many workers at a time, started at once. At the end of the `with` block none is left."""
 
+    here = True
+
     def __init__(self, places: int) -> None:
         self.places = places
         self._temporary = TemporaryDirectory()

@@ -23,6 +23,7 @@ class Executor(Protocol):
 
     places: int
     workers: list[Any]
+    here: bool  # trainings run on this machine; elsewhere, the first message of a job says under what it is trained
 
     def provide(self, data: str) -> str | None:
         """Bring a data set, by its name, to every place; gives the file to read it from, `None` where none is needed.
