@@ -1,4 +1,4 @@
-"""Train many recipes: what is trained next, by an executor's places; this process alone writes.
+"""Train many recipes: what is trained next, by an executor's places; of its machine this process alone writes.
 
 The runs with the most work left go first. Towards the end, when there are more runs than places but not
 two for each, a place trains only a part of one and then takes the one with the most left again: so the
@@ -7,8 +7,13 @@ no longer than the longest job or a `p`-th of all the work).
 
 A worker that dies is replaced, and its recipe goes on from the last checkpoint. Ctrl-C lets the workers
 finish their epoch, keeps it, and then ends.
+
+Several machines may train the same recipes into one database: each claims the runs that it gives to its
+workers. A run that is claimed elsewhere is set aside. When nothing else waits it is looked at again and
+again, until the other machine has finished it, or was not heard of for the time of a lease.
 """
 
+import logging
 import signal
 import threading
 import time
@@ -20,7 +25,7 @@ from dataclasses import dataclass
 import torch
 
 from unvanish.core.curve import Epoch
-from unvanish.core.errors import DamagedError
+from unvanish.core.errors import ClaimLostError, DamagedError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import pack, unpack
 from unvanish.store.chunk import Chunk
@@ -33,6 +38,9 @@ GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TOGETHER = 256  # runs of one shape on a GPU: more gained nothing on an H100 (docs/performance.md)
 TRIES = 3  # deaths of a worker over one recipe without any progress in between
 NOTE_WITHIN_S = 1.0  # events reach the store within this time
+LOOK_EVERY_S = 1.0  # at what is trained elsewhere
+
+log = logging.getLogger("unvanish")
 
 Listener = Callable[[Event], None]
 
@@ -61,6 +69,7 @@ def train_all(
         store.forget_lost_runs()
     most = together or (TOGETHER if device.type == "cuda" else 1)
     waiting: list[_Run] = []
+    elsewhere: list[_Run] = []
     different = {recipe.digest(): recipe for recipe in recipes}
     shapes = {digest: shape_of_recipe(recipe) if most > 1 else None for digest, recipe in different.items()}
     ended = {run.digest for run in store.summaries() if run.outcome.state in ENDED} if most > 1 and not fresh else set()
@@ -72,10 +81,11 @@ def train_all(
         if start.ended and not fresh:
             stream.tell(Event("known", digest))
         else:
-            done = 0 if fresh else start.epochs
-            waiting.append(_Run(recipe, digest, about, shape, sum(recipe.stage_epochs()) - done, fresh=fresh))
+            again = fresh and not start.elsewhere  # the other machine trains it anew
+            left = sum(recipe.stage_epochs()) - (0 if again else start.epochs)
+            (elsewhere if start.elsewhere else waiting).append(_Run(recipe, digest, about, shape, left, fresh=again))
     with executor:
-        scheduler = _Scheduler(waiting, store, executor, device, most, stream)
+        scheduler = _Scheduler(waiting, elsewhere, store, executor, device, most, stream)
         try:
             scheduler.work()
         except KeyboardInterrupt:
@@ -88,11 +98,11 @@ def train_all(
 def _standing(store: RunStore, recipe: Recipe, about: Header, restart_damaged: bool) -> Start:
     """Where a run stands; with `restart_damaged` at its beginning, where what is kept of it is damaged."""
     try:
-        return store.begin(recipe, about)
+        return store.begin(recipe, about, claim=False)
     except DamagedError:
         if not restart_damaged:
             raise
-        return store.begin(recipe, about, fresh=True)
+        return store.begin(recipe, about, fresh=True, claim=False)
 
 
 @dataclass
@@ -130,6 +140,7 @@ class _Run:
     fresh: bool = False  # what the store has of it is forgotten when it is begun, not before
     begun: bool = False
     ended: bool = False
+    lost: bool = False  # to another machine, while a worker of this one is still at it
     deaths: int = 0
 
 
@@ -139,24 +150,28 @@ class _Scheduler:
     def __init__(
         self,
         waiting: list[_Run],
+        elsewhere: list[_Run],
         store: RunStore,
         executor: Executor,
         device: torch.device,
         most: int,
         stream: _Stream,
     ) -> None:
-        self.waiting, self.store, self.executor = waiting, store, executor
+        self.waiting, self.elsewhere = waiting, elsewhere
+        self.store, self.executor = store, executor
         self.device, self.most, self.tell = device, most, stream.tell
         self.at: dict[Place, list[_Run]] = {worker: [] for worker in executor.workers}  # one run each, or an ensemble
         self.stopping = False
+        self.looked_at = 0.0
         self.idle, self.stop_soon = False, False  # where Ctrl-C is concerned
 
     def work(self) -> None:
         with self._ctrl_c_between_messages():
             for worker in list(self.executor.workers):
                 self._next(worker)
-            while self.executor.workers:
-                self._hear(timeout=None)
+            while self.executor.workers or self.elsewhere:
+                self._hear(timeout=LOOK_EVERY_S if self.elsewhere else None)
+                self._look_elsewhere()
 
     @contextmanager
     def _ctrl_c_between_messages(self) -> Iterator[None]:
@@ -189,12 +204,14 @@ class _Scheduler:
     def _next(self, worker: Place) -> None:
         """Give the worker the run with the most epochs left and those that go with it, all of them or a part."""
         self.at[worker] = []
-        if self.stopping or not self.waiting:
+        begun: list[tuple[_Run, Start]] = []
+        while self.waiting and not begun and not self.stopping:
+            longest = max(self.waiting, key=lambda run: run.epochs_left)
+            begun = [(run, start) for run in self._alike(longest) if (start := self._begin(run))]
+        if not begun:
             worker.dismiss()
             return
-        longest = max(self.waiting, key=lambda run: run.epochs_left)
-        begun = [(run, self._begin(run)) for run in self._alike(longest)]
-        _, first = begun[0]
+        longest, first = begun[0]
         # a run that was begun with another schedule of measurements goes on with that, and without the others
         group = [(run, start) for run, start in begun if start.environment == first.environment]
         runs = [run for run, _ in group]
@@ -214,12 +231,40 @@ class _Scheduler:
         ]
         return [run, *others][: self.most]
 
-    def _begin(self, run: _Run) -> Start:
+    def _begin(self, run: _Run) -> Start | None:
+        """Where it starts; `None` if another machine trains it, or has finished it."""
         start = self.store.begin(run.recipe, run.about, fresh=run.fresh and not run.begun)
+        if start.ended or start.elsewhere:
+            self.waiting.remove(run)
+            self._leave(run, start)
+            return None
         if not run.begun:
             self.tell(Event("began", run.digest, {"epochs": start.epochs}))
             run.begun = True
         return start
+
+    def _leave(self, run: _Run, start: Start) -> None:
+        """To the other machine that trains it or has finished it."""
+        if start.ended:
+            self.tell(Event("known", run.digest))
+        else:
+            run.fresh = False
+            self.elsewhere.append(run)
+
+    def _look_elsewhere(self) -> None:
+        """Whether the other machines have finished their runs, or were not heard of; when nothing else is to be done."""
+        if self.waiting or self.stopping or time.monotonic() - self.looked_at < LOOK_EVERY_S:
+            return
+        aside, self.elsewhere = self.elsewhere, []
+        for run in aside:
+            start = self.store.begin(run.recipe, run.about, claim=False)
+            if start.ended or start.elsewhere:
+                self._leave(run, start)
+            else:
+                run.epochs_left = sum(run.recipe.stage_epochs()) - start.epochs
+                self.waiting.append(run)
+        self.looked_at = time.monotonic()
+        self._fill()
 
     def _hear(self, timeout: float | None) -> None:
         if self.stop_soon and not self.stopping:
@@ -244,12 +289,24 @@ class _Scheduler:
                 for run in self.at[worker]:
                     run.shape = None
             case "free":  # they have ended, or it has trained the part that it was given
-                self.waiting += [run for run in self.at[worker] if not run.ended]
+                self._set_free([run for run in self.at[worker] if not run.ended])
                 self._next(worker)
                 self._fill()
 
+    def _set_free(self, runs: list[_Run]) -> None:
+        for run in runs:
+            (self.elsewhere if run.lost else self.waiting).append(run)
+            run.lost = False
+
     def _keep(self, run: _Run, chunk: Chunk) -> None:
-        self.store.add(run.digest, chunk)
+        if run.lost:
+            return
+        try:
+            self.store.add(run.digest, chunk)
+        except ClaimLostError as error:
+            log.warning("%s", error)
+            run.lost = True
+            return
         run.deaths, run.ended = 0, chunk.state != "unfinished"
         run.epochs_left -= len(chunk.rows)
         if run.ended:
@@ -270,11 +327,11 @@ class _Scheduler:
 
     def _lost(self, run: _Run, reason: str) -> None:
         """What becomes of a run whose worker has died."""
-        run.deaths += 1
+        run.deaths += not run.lost
         run.shape = None  # so that it takes no others with it
         if run.deaths < TRIES:
             self.tell(Event("died", run.digest, {"reason": reason}))
-            self.waiting.append(run)
+            self._set_free([run])
             return
         error = f"its worker died {TRIES} times without getting on ({reason})"
         self.store.add(run.digest, Chunk("failed", error=error))
