@@ -20,6 +20,7 @@ from unvanish.cli.options import (
     check_figures,
     figures_of,
     path_named,
+    report_of,
 )
 from unvanish.cli.repair import commands as repair_commands
 from unvanish.cli.reproduce import commands as reproduce_commands
@@ -148,7 +149,7 @@ def runs(
             whole = False
         if not whole:
             raise typer.Exit(FAILED)
-        typer.echo(f"{counted(len(kept.summaries()), 'run')} in {store}, all as they were written")
+        typer.echo(f"{counted(len(kept.summaries()), 'run')} in {kept}, all as they were written")
 
 
 @of_stores.command(epilog="Example:  unvanish show 4a")
@@ -224,7 +225,7 @@ def report(
         from unvanish.study.report.results import grouped
         from unvanish.study.report.write import check_kind, write_report
 
-        path = to or store / "report.html"
+        path = to or report_of(store)
         check_kind(path)
         check_figures(figures, format, width)
         records, left_out = _records(store, runs, epochs)
@@ -245,7 +246,7 @@ def data() -> None:
             typer.echo(path)
 
 
-def _records(store: Path, words: list[str] | None, epochs: int | None) -> "tuple[list[Record], int]":
+def _records(store: str, words: list[str] | None, epochs: int | None) -> "tuple[list[Record], int]":
     """The runs that can be read, and how many others are left out, each with a sentence."""
     from unvanish.core.errors import DamagedError, StoreError
     from unvanish.core.output import printable
@@ -267,7 +268,7 @@ def _records(store: Path, words: list[str] | None, epochs: int | None) -> "tuple
         if record.recipe is not None and record.epochs and epochs in (None, record.recipe.epochs):
             records.append(record)
     if not records:
-        raise StoreError(f"{store} holds no such run with at least one epoch; `unvanish runs` lists what it holds")
+        raise StoreError(f"{kept} holds no such run with at least one epoch; `unvanish runs` lists what it holds")
     return records, left_out
 
 

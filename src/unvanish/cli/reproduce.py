@@ -15,6 +15,7 @@ from unvanish.cli.options import (
     check_figures,
     figures_of,
     path_named,
+    report_of,
 )
 from unvanish.core.arguments import MOST
 
@@ -102,7 +103,7 @@ def reproduce(
     from unvanish.study.names import methods_named, seeds_in
     from unvanish.study.report.write import check_kind
 
-    path = report or store / "report.html"
+    path = report or report_of(store)
     with exit_codes():
         check_kind(path)
         check_figures(figures, format, width)
@@ -140,7 +141,7 @@ def reproduce(
 
 def _trained(
     recipes: "list[Recipe]",
-    store: Path,
+    store: str,
     pool: "WorkerPool",
     targets: list[Path],
     options: dict[str, Any],

@@ -18,31 +18,29 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 
 from unvanish.core.curve import Epoch
 from unvanish.core.errors import ClaimLostError, DamagedError
 from unvanish.core.recipe import Recipe
-from unvanish.core.serialisation import pack, unpack
+from unvanish.core.serialisation import unpack
 from unvanish.store.chunk import Chunk
 from unvanish.store.events import Event
 from unvanish.store.protocol import ENDED, Header, RunStore, Start
 from unvanish.study.executors.protocol import Executor, Place
+from unvanish.study.jobs import Queued, job_of
+from unvanish.study.stream import Listener, Stream
 from unvanish.study.training import header, shape_of_recipe
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TOGETHER = 256  # runs of one shape on a GPU: more gained nothing on an H100 (docs/performance.md)
 TRIES = 3  # deaths of a worker over one recipe without any progress in between
-NOTE_WITHIN_S = 1.0  # events reach the store within this time
 LOOK_EVERY_S = 1.0  # at what is trained elsewhere
 
 log = logging.getLogger("unvanish")
-
-Listener = Callable[[Event], None]
 
 
 def train_all(
@@ -64,12 +62,11 @@ def train_all(
     Raises `StoreError` where something cannot be kept, and lets `KeyboardInterrupt` through; both leave
     a store from which the same call goes on.
     """
-    stream = _Stream(store, listen)
+    stream = Stream(store, listen)
     if restart_damaged:
         store.forget_lost_runs()
     most = together or (TOGETHER if device.type == "cuda" else 1)
-    waiting: list[_Run] = []
-    elsewhere: list[_Run] = []
+    waiting, elsewhere = list[Queued](), list[Queued]()
     different = {recipe.digest(): recipe for recipe in recipes}
     shapes = {digest: shape_of_recipe(recipe) if most > 1 else None for digest, recipe in different.items()}
     ended = {run.digest for run in store.summaries() if run.outcome.state in ENDED} if most > 1 and not fresh else set()
@@ -81,9 +78,11 @@ def train_all(
         if start.ended and not fresh:
             stream.tell(Event("known", digest))
         else:
-            again = fresh and not start.elsewhere  # the other machine trains it anew
-            left = sum(recipe.stage_epochs()) - (0 if again else start.epochs)
-            (elsewhere if start.elsewhere else waiting).append(_Run(recipe, digest, about, shape, left, fresh=again))
+            anew = fresh and not start.elsewhere
+            run = Queued(
+                recipe, digest, about, shape, sum(recipe.stage_epochs()), 0 if anew else start.epochs, fresh=anew
+            )
+            (elsewhere if start.elsewhere else waiting).append(run)
     with executor:
         scheduler = _Scheduler(waiting, elsewhere, store, executor, device, most, stream)
         try:
@@ -105,62 +104,23 @@ def _standing(store: RunStore, recipe: Recipe, about: Header, restart_damaged: b
         return store.begin(recipe, about, fresh=True, claim=False)
 
 
-@dataclass
-class _Stream:
-    """Events, to the listener at once and to the store within a second."""
-
-    store: RunStore
-    listen: Listener
-
-    def __post_init__(self) -> None:
-        self.waiting: list[Event] = []
-        self.flushed_at = time.monotonic()
-
-    def tell(self, event: Event) -> None:
-        self.listen(event)
-        self.waiting.append(event)
-        if event.kind != "epoch" or time.monotonic() - self.flushed_at > NOTE_WITHIN_S:
-            self.flush()
-
-    def flush(self) -> None:
-        waiting, self.waiting = self.waiting, []
-        self.store.note(waiting)
-        self.flushed_at = time.monotonic()
-
-
-@dataclass
-class _Run:
-    """A recipe on its way. `deaths` counts the workers that it cost since it last got on."""
-
-    recipe: Recipe
-    digest: str
-    about: Header
-    shape: str | None  # of its ensemble, if it may be in one
-    epochs_left: int
-    fresh: bool = False  # what the store has of it is forgotten when it is begun, not before
-    begun: bool = False
-    ended: bool = False
-    lost: bool = False  # to another machine, while a worker of this one is still at it
-    deaths: int = 0
-
-
 class _Scheduler:
     """The runs that wait for a place, those that have one, and what comes back from them."""
 
     def __init__(
         self,
-        waiting: list[_Run],
-        elsewhere: list[_Run],
+        waiting: list[Queued],
+        elsewhere: list[Queued],
         store: RunStore,
         executor: Executor,
         device: torch.device,
         most: int,
-        stream: _Stream,
+        stream: Stream,
     ) -> None:
         self.waiting, self.elsewhere = waiting, elsewhere
         self.store, self.executor = store, executor
         self.device, self.most, self.tell = device, most, stream.tell
-        self.at: dict[Place, list[_Run]] = {worker: [] for worker in executor.workers}  # one run each, or an ensemble
+        self.at: dict[Place, list[Queued]] = {worker: [] for worker in executor.workers}  # one run each, or an ensemble
         self.stopping = False
         self.looked_at = 0.0
         self.idle, self.stop_soon = False, False  # where Ctrl-C is concerned
@@ -204,7 +164,7 @@ class _Scheduler:
     def _next(self, worker: Place) -> None:
         """Give the worker the run with the most epochs left and those that go with it, all of them or a part."""
         self.at[worker] = []
-        begun: list[tuple[_Run, Start]] = []
+        begun: list[tuple[Queued, Start]] = []
         while self.waiting and not begun and not self.stopping:
             longest = max(self.waiting, key=lambda run: run.epochs_left)
             begun = [(run, start) for run in self._alike(longest) if (start := self._begin(run))]
@@ -213,16 +173,20 @@ class _Scheduler:
             return
         longest, first = begun[0]
         # a run that was begun with another schedule of measurements goes on with that, and without the others
-        group = [(run, start) for run, start in begun if start.environment == first.environment]
+        group = [
+            (run, start)
+            for run, start in begun
+            if (start.environment, start.epochs) == (first.environment, first.epochs)
+        ]
         runs = [run for run, _ in group]
         self.waiting = [run for run in self.waiting if run not in runs]
         unfinished = 1 + len(self.waiting) + sum(map(bool, self.at.values()))
         tail = self.waiting and self.executor.places < unfinished < 2 * self.executor.places
         part = max(1, longest.epochs_left // 4) if tail else None
         self.at[worker] = runs
-        worker.give(_job(runs, [start for _, start in group], self.device, part))
+        worker.give(job_of(runs, [start for _, start in group], self.device, part))
 
-    def _alike(self, run: _Run) -> list[_Run]:
+    def _alike(self, run: Queued) -> list[Queued]:
         """The run, and the waiting ones that can be trained with it as one ensemble."""
         others = [
             other
@@ -231,19 +195,20 @@ class _Scheduler:
         ]
         return [run, *others][: self.most]
 
-    def _begin(self, run: _Run) -> Start | None:
+    def _begin(self, run: Queued) -> Start | None:
         """Where it starts; `None` if another machine trains it, or has finished it."""
         start = self.store.begin(run.recipe, run.about, fresh=run.fresh and not run.begun)
         if start.ended or start.elsewhere:
             self.waiting.remove(run)
             self._leave(run, start)
             return None
+        run.done = start.epochs  # other machines may have trained it meanwhile
         if not run.begun:
             self.tell(Event("began", run.digest, {"epochs": start.epochs}))
             run.begun = True
         return start
 
-    def _leave(self, run: _Run, start: Start) -> None:
+    def _leave(self, run: Queued, start: Start) -> None:
         """To the other machine that trains it or has finished it."""
         if start.ended:
             self.tell(Event("known", run.digest))
@@ -252,7 +217,7 @@ class _Scheduler:
             self.elsewhere.append(run)
 
     def _look_elsewhere(self) -> None:
-        """Whether the other machines have finished their runs, or were not heard of; when nothing else is to be done."""
+        """Whether the other machines have finished their runs or are gone, when nothing else is to be done."""
         if self.waiting or self.stopping or time.monotonic() - self.looked_at < LOOK_EVERY_S:
             return
         aside, self.elsewhere = self.elsewhere, []
@@ -261,7 +226,7 @@ class _Scheduler:
             if start.ended or start.elsewhere:
                 self._leave(run, start)
             else:
-                run.epochs_left = sum(run.recipe.stage_epochs()) - start.epochs
+                run.done = start.epochs
                 self.waiting.append(run)
         self.looked_at = time.monotonic()
         self._fill()
@@ -293,12 +258,12 @@ class _Scheduler:
                 self._next(worker)
                 self._fill()
 
-    def _set_free(self, runs: list[_Run]) -> None:
+    def _set_free(self, runs: list[Queued]) -> None:
         for run in runs:
             (self.elsewhere if run.lost else self.waiting).append(run)
             run.lost = False
 
-    def _keep(self, run: _Run, chunk: Chunk) -> None:
+    def _keep(self, run: Queued, chunk: Chunk) -> None:
         if run.lost:
             return
         try:
@@ -308,7 +273,7 @@ class _Scheduler:
             run.lost = True
             return
         run.deaths, run.ended = 0, chunk.state != "unfinished"
-        run.epochs_left -= len(chunk.rows)
+        run.done += len(chunk.rows)
         if run.ended:
             self.tell(Event("ended", run.digest, {"state": chunk.state, "error": chunk.error}))
 
@@ -325,7 +290,7 @@ class _Scheduler:
             worker = self.executor.spawn()
             self._next(worker)
 
-    def _lost(self, run: _Run, reason: str) -> None:
+    def _lost(self, run: Queued, reason: str) -> None:
         """What becomes of a run whose worker has died."""
         run.deaths += not run.lost
         run.shape = None  # so that it takes no others with it
@@ -333,22 +298,4 @@ class _Scheduler:
             self.tell(Event("died", run.digest, {"reason": reason}))
             self._set_free([run])
             return
-        error = f"its worker died {TRIES} times without getting on ({reason})"
-        self.store.add(run.digest, Chunk("failed", error=error))
-        self.tell(Event("ended", run.digest, {"state": "failed", "error": error}))
-
-
-def _job(runs: list[_Run], starts: list[Start], device: torch.device, epochs: int | None) -> bytes:
-    """To train the runs together to their end, or for so many epochs."""
-    meta = {
-        "recipes": [run.recipe.model_dump(mode="json") for run in runs],
-        "device": str(device),
-        "measure_every": starts[0].environment["measure_every"],
-        "epochs": epochs,
-    }
-    tensors = {
-        str(index): torch.frombuffer(bytearray(start.checkpoint), dtype=torch.uint8)
-        for index, start in enumerate(starts)
-        if start.checkpoint
-    }
-    return pack(meta, tensors)
+        self._keep(run, Chunk("failed", error=f"its worker died {TRIES} times without getting on ({reason})"))

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from unvanish.core.errors import StoreError
 from unvanish.store.backends import leases
 from unvanish.store.backends.leases import Leases
-from unvanish.store.backends.protocol import Claims, OneWriter, Session
+from unvanish.store.backends.protocol import Session
 from unvanish.store.backends.row_files import FilesInRows
 from unvanish.store.migrations.bring import bring_up_to_date, version_of
 from unvanish.store.tables import SCHEMA_VERSION
@@ -33,7 +33,7 @@ class Database:
     def __init__(self, url: URL, *, readonly: bool) -> None:
         self.place = url.render_as_string(hide_password=True)
         self.engine, self.readonly = _engine(url, self.place), readonly
-        self.claims: Claims = OneWriter()
+        self.claims = Leases(self.engine, leases.LEASE_S)
         weakref.finalize(self, self.engine.dispose)
 
     @contextmanager
@@ -67,9 +67,7 @@ def database_to_write(url: str) -> Iterator[Database]:
                 session.connection.execute(text("select pg_advisory_xact_lock(:number)"), {"number": OPENING})
                 version = version_of(session.connection, backend.place, beside_others=True)
                 bring_up_to_date(session, version)
-        own = Leases(backend.engine, leases.LEASE_S)
-        backend.claims = own
-        with own.renewed():
+        with backend.claims.renewed():
             yield backend
     finally:
         backend.engine.dispose()

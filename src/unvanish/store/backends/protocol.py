@@ -46,13 +46,15 @@ class OneWriter:
 
 
 class Backend(Protocol):
-    """One place that keeps a store.
+    """One place that keeps a store."""
 
-    place    its name in sentences: a folder, or a URL without its password
-    """
+    @property
+    def place(self) -> str:
+        """Its name in sentences: a folder, or a URL without its password."""
+        ...
 
-    place: str
-    claims: Claims
+    @property
+    def claims(self) -> Claims: ...
 
     def reading(self) -> AbstractContextManager[Session]:
         """What one reader sees. Raises `StoreError`, a sentence, where it fails."""
