@@ -6,13 +6,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-
-import pytest
 
 USER = "tester"
 
@@ -45,6 +45,8 @@ class Server:
     def make(self) -> None:
         words = ["-D", self.folder / "data", "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
         self._run("initdb", *words)
+        hba = self.folder / "data" / "pg_hba.conf"
+        hba.write_text(f"host all secretive 127.0.0.1/32 scram-sha-256\n{hba.read_text()}")
 
     def start(self) -> None:
         options = {
@@ -97,18 +99,22 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Server]:
-    """In this folder, which has to be one that others may enter."""
-    running = Server(folder)
-    running.make()
-    running.start()
-    try:
-        yield running
-    finally:
-        running.stop()
+def server() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="unvanish-postgres-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        running = Server(Path(name))
+        running.make()
+        running.start()
+        try:
+            yield running
+        finally:
+            running.stop()
 
 
-def skip_without_server() -> None:
+def why_not() -> str | None:
+    """Why no server can be started here, if none can."""
     if program("postgres") is None or program("initdb") is None:
-        pytest.skip("needs the programs of PostgreSQL: apt-get install postgresql")
-    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'unvanish[postgres]'")
+        return "the programs of PostgreSQL are missing: apt-get install postgresql"
+    if find_spec("psycopg") is None:
+        return "its driver is missing: pip install 'unvanish[postgres]'"
+    return None

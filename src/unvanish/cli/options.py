@@ -39,7 +39,7 @@ def store_named(text: str) -> str:
 
 
 def report_of(store: str) -> Path:
-    """Where its report is written unless another place is named: in its folder, or for a database in the current one."""
+    """Where its report is written unless another place is named: in its folder; of a database, in the current one."""
     return Path("report.html") if is_url(store) else Path(store) / "report.html"
 
 

@@ -4,7 +4,21 @@ import json
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    func,
+    literal_column,
+)
 from sqlalchemy.types import TypeDecorator
 
 SCHEMA_VERSION = 4  # the last revision in migrations/versions
@@ -59,7 +73,10 @@ environments = Table(
     "environments",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("facts", String, unique=True, nullable=False),  # canonical JSON
+    Column("facts", String, nullable=False),  # canonical JSON
+    UniqueConstraint("facts").ddl_if(dialect="sqlite"),
+    # PostgreSQL takes at most 2,704 bytes into an index
+    Index("environments_facts", func.md5(literal_column("facts")), unique=True).ddl_if(dialect="postgresql"),
 )
 
 # A summary is columns, so that a list of runs needs no curve.

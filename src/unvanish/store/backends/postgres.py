@@ -30,9 +30,9 @@ OPENING = 0x756E76616E697368  # "unvanish": the number of the lock behind which 
 class Database:
     """The `Backend` of one of the processes that write to a database, or of one that reads it."""
 
-    def __init__(self, url: URL, *, readonly: bool) -> None:
-        self.place = url.render_as_string(hide_password=True)
-        self.engine, self.readonly = _engine(url, self.place), readonly
+    def __init__(self, url: str, *, readonly: bool) -> None:
+        self.engine, self.readonly = engine_of(url), readonly
+        self.place = repr(_parsed(url).set(query={}))  # without a password, which may also be in the query
         self.claims = Leases(self.engine, leases.LEASE_S)
         weakref.finalize(self, self.engine.dispose)
 
@@ -58,7 +58,7 @@ class Database:
 @contextmanager
 def database_to_write(url: str) -> Iterator[Database]:
     """With its tables. Several processes may open a new one at once: the first makes it, the others wait."""
-    backend = Database(_parsed(url), readonly=False)
+    backend = Database(url, readonly=False)
     try:
         with backend.reading() as session:
             version = version_of(session.connection, backend.place, beside_others=True)
@@ -75,7 +75,7 @@ def database_to_write(url: str) -> Iterator[Database]:
 
 def database_to_read(url: str) -> Database:
     """Raises `StoreError` where there is no store, or one of an earlier version, which a reader cannot change."""
-    backend = Database(_parsed(url), readonly=True)
+    backend = Database(url, readonly=True)
     with backend.reading() as session:
         version = version_of(session.connection, backend.place, beside_others=True)
     if version is None:
@@ -98,12 +98,15 @@ def _parsed(url: str) -> URL:
         ) from None
 
 
-def _engine(url: URL, place: str) -> Engine:
-    url = url.update_query_dict({name: value for name, value in DEFAULTS.items() if name not in url.query})
+def engine_of(url: str) -> Engine:
+    """Raises `StoreError` where the URL cannot be read, or the driver is missing."""
+    parsed = _parsed(url)
+    defaults = {name: value for name, value in DEFAULTS.items() if name not in parsed.query}
     try:
-        engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)  # the server may have been started anew
+        # asked before each use, since the server may have been started anew
+        engine = create_engine(parsed.update_query_dict(defaults), pool_pre_ping=True, hide_parameters=True)
     except ImportError:
-        raise StoreError(f"{place} needs the driver of PostgreSQL: pip install 'unvanish[postgres]'") from None
+        raise StoreError(f"{parsed.set(query={})!r} needs the driver of PostgreSQL: pip install 'unvanish[postgres]'") from None
 
     @event.listens_for(engine, "connect")
     def prepare(connection, _record: object) -> None:

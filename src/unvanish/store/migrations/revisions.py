@@ -12,10 +12,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 
-def upgrade_from(connection: Connection, version: int | None) -> None:
+def upgrade_from(connection: Connection, version: int | None, to: str = "head") -> None:
     """Run the revisions after that version, from the first one on for `None`; in the caller's transaction."""
     script = ScriptDirectory(str(Path(__file__).parent))
-    after = list(script.iterate_revisions("head", "base" if version is None else str(version)))
+    after = list(script.iterate_revisions(to, "base" if version is None else str(version)))
     with Operations.context(MigrationContext.configure(connection)):
         for revision in reversed(after):
             revision.module.upgrade()

@@ -11,14 +11,17 @@ def upgrade() -> None:
     op.create_table(
         "environments",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("facts", sa.String, unique=True, nullable=False),
+        sa.Column("facts", sa.String, nullable=False),
+        sa.UniqueConstraint("facts").ddl_if(dialect="sqlite"),
     )
+    if op.get_bind().dialect.name == "postgresql":  # whose indices take no long texts
+        op.create_index("environments_facts", "environments", [sa.text("md5(facts)")], unique=True)
     op.create_table(
         "run",
         sa.Column("digest", sa.String, primary_key=True),
         sa.Column("name", sa.String),
         sa.Column("recipe", sa.String),
-        sa.Column("environment", sa.ForeignKey("environments.id"), nullable=False),
+        sa.Column("environment", sa.Integer, sa.ForeignKey("environments.id"), nullable=False),
         sa.Column("layers", sa.String, nullable=False),
         sa.Column("units", sa.String, nullable=False),
         sa.Column("state", sa.String, nullable=False),
@@ -64,7 +67,7 @@ def upgrade() -> None:
 
 def _step_of_a_run() -> tuple[sa.Column, ...]:
     return (
-        sa.Column("digest", sa.ForeignKey("run.digest", ondelete="CASCADE"), primary_key=True),
+        sa.Column("digest", sa.String, sa.ForeignKey("run.digest", ondelete="CASCADE"), primary_key=True),
         sa.Column("stage", sa.Integer, primary_key=True),
         sa.Column("epoch", sa.Integer, primary_key=True),
     )
