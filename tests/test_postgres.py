@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -220,6 +221,13 @@ def test_64_writers_lose_nothing_and_write_nothing_twice(database):
     assert Counter((event.digest, event.row.epoch) for event in events).most_common(1)[0][1] == 1
 
 
+def half_done(store: uv.Store, meanwhile: Callable[[], None]) -> None:
+    with store.backend.writing() as session:
+        session.connection.exec_driver_sql("delete from curve")
+        meanwhile()
+        session.connection.exec_driver_sql("delete from series")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["stopped", "crashed"])
 def test_a_server_that_goes_away_is_a_sentence_and_nothing_is_lost(how, postgresql):
@@ -227,10 +235,8 @@ def test_a_server_that_goes_away_is_a_sentence_and_nothing_is_lost(how, postgres
     with uv.Store.writer(database) as store:
         store.begin(one, HEADER)
         store.add(one.digest(), chunk(1, 2))
-        with pytest.raises(uv.StoreError, match="cannot be reached"), store.backend.writing() as session:
-            session.connection.exec_driver_sql("delete from curve")
-            postgresql.stop(how)
-            session.connection.exec_driver_sql("delete from series")
+        with pytest.raises(uv.StoreError, match="cannot be reached"):
+            half_done(store, lambda: postgresql.stop(how))
         for lost in (lambda: store.add(one.digest(), chunk(3, 4, "finished")), store.summaries):
             with pytest.raises(uv.StoreError, match="cannot be reached"):
                 lost()

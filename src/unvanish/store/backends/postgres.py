@@ -106,9 +106,7 @@ def engine_of(url: str) -> Engine:
         # asked before each use, since the server may have been started anew
         engine = create_engine(parsed.update_query_dict(defaults), pool_pre_ping=True, hide_parameters=True)
     except ImportError:
-        raise StoreError(
-            f"{parsed.set(query={})!r} needs the driver of PostgreSQL: pip install 'unvanish[postgres]'"
-        ) from None
+        raise StoreError("a store in PostgreSQL needs its driver: pip install 'unvanish[postgres]'") from None
 
     @event.listens_for(engine, "connect")
     def prepare(connection, _record: object) -> None:
