@@ -47,6 +47,9 @@ def test_what_goes_in_comes_out(opened, monkeypatch):
         assert np.isnan(record.series["dead"].values[:, 0]).all()
         assert record.weights["w"].tolist() == [3.0] * 3
         assert record.environment == HEADER.environment
+        with store.backend.reading() as session:  # what SQL calls NaN differs between databases
+            nulls = session.connection.exec_driver_sql("select count(*) from curve where val_loss is null")
+            assert nulls.scalar() == 1
         (summary,) = store.summaries()
         assert (summary.digest, summary.recipe, summary.outcome) == (digest, one, record.outcome)
         assert list(damages(store)) == []

@@ -18,8 +18,9 @@ log = logging.getLogger("unvanish")
 
 def summaries(connection: Connection, place: str) -> list[Summary]:
     warn_of_lost_runs(connection, place)
-    rows = connection.execute(select(runs).order_by(runs.c.begun)).all()
     environments = texts_of_environments(connection)
+    # one by one: of thousands that are decoded at once, Python's garbage collector would take as long as all the rest
+    rows = connection.execute(select(runs).order_by(runs.c.begun))
     return [_summary(row, environments.get(row.environment)) for row in rows]
 
 
