@@ -36,6 +36,7 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/whole_machine.py
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/gpu.py
 
 accuracy: .venv/.run

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+import postgres
 import unvanish as uv
 from unvanish.data.fashion_mnist import fashion_mnist
 from unvanish.data.images import DataSet
@@ -24,6 +25,22 @@ def data() -> DataSet:
 def _one_thread() -> Iterator[None]:
     with reproducible_process():
         yield
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgres.Server]:
+    """A server of our own; a test that needs one is slow."""
+    reason = postgres.why_not()
+    if reason is not None:
+        pytest.skip(f"PostgreSQL is not tested: {reason}")
+    with postgres.server() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgresql) -> str:
+    """The URL of an empty one."""
+    return postgresql.new_database()
 
 
 @pytest.fixture

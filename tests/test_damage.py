@@ -252,7 +252,8 @@ def test_a_number_of_a_checkpoint_that_is_a_path_leads_nowhere(store):
     (store / "checkpoints" / f"{unfinished[:16]}-").mkdir()
     edit(store, f"update run set checkpoint_stage = '/../../../victim/model' where digest = '{unfinished}'")
     with uv.Store.writer(store) as writer:
-        sealing.seal_all(writer._engine.connect(), writer._files)  # and were its checksum right
+        with writer.backend.writing() as session:
+            sealing.seal_all(session.connection, session.files)  # and were its checksum right
         with pytest.raises(uv.DamagedError):
             writer.checkpoint(unfinished)
         with pytest.raises(uv.DamagedError):

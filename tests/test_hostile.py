@@ -73,7 +73,7 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[[], dict[str, Any]]]] = {
     "Setup.like": (uv.Setup.like, lambda: {key: value for key, value in trainable().items() if key != "batches"}
                    | {"example": torch.randn(4, 4)}),
     "watch": (uv.watch, lambda: {"model": net(), "optimizer": None, "every": None}),
-    "Store.reader": (uv.Store.reader, lambda: {"folder": "s"}),
+    "Store.reader": (uv.Store.reader, lambda: {"where": "s"}),
 }  # fmt: skip
 CALLS |= {
     name: (value, lambda value=value: {one.name: getattr(value(), one.name) for one in dataclasses.fields(value)})

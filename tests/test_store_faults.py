@@ -27,10 +27,9 @@ from faults import FailsAt, at_each_call
 from unvanish.core.curve import Epoch
 from unvanish.core.serialisation import pack
 from unvanish.core.table import Table
-from unvanish.store import tables
+from unvanish.store.backends import sqlite
 from unvanish.store.chunk import Chunk
 from unvanish.store.events import Event
-from unvanish.store.files import Files
 from unvanish.store.protocol import Header
 from unvanish.store.verify import damages
 
@@ -58,9 +57,11 @@ def chunk(number: int, state: str) -> Chunk:
 def failing(point: Callable[..., None]) -> Iterator[None]:
     """`point` is called before every statement, flush, renaming and removal, and before and after every commit."""
 
-    def commit(connection, folder) -> None:
+    real_commit = sqlite.commit
+
+    def commit(connection, place) -> None:
         point()
-        tables.commit(connection, folder)
+        real_commit(connection, place)
         point()
 
     def before(function: Callable) -> Callable:
@@ -71,10 +72,10 @@ def failing(point: Callable[..., None]) -> Iterator[None]:
         return called
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("unvanish.store.store.commit", commit)
+        patch.setattr("unvanish.store.backends.sqlite.commit", commit)
         patch.setattr(os, "fsync", before(os.fsync))
         patch.setattr(Path, "replace", before(Path.replace))
-        patch.setattr(Files, "remove", before(Files.remove))
+        patch.setattr(Path, "unlink", before(Path.unlink))
         sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", point)
         try:
             yield

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 import unvanish as uv
+from unvanish.core.errors import ClaimLostError
+from unvanish.store.backends.folder import Folder
 from unvanish.study.executors.pool import WorkerPool
 from unvanish.study.scheduler import train_all
 
@@ -56,6 +58,41 @@ def test_the_last_runs_end_together(tmp_path):
         assert [row.epoch for row in record.epochs] == list(range(1, 17))
         alone = uv.run(recipe)
         assert all(torch.equal(record.weights[name], weight) for name, weight in alone.weights.items())
+
+
+class Elsewhere:
+    """Another machine's claims: it takes a run over at the second chunk, and gives it up when it is asked for again."""
+
+    def __init__(self) -> None:
+        self.held, self.asked = 0, 0
+
+    def take(self, connection, digest):
+        self.asked += self.held >= 2
+        return "another:1:aa" if self.asked in (1, 2) else None
+
+    def hold(self, connection, digest):
+        self.held += 1
+        if self.held == 2:
+            raise ClaimLostError("taken over")
+
+    def release(self, connection, digest):
+        pass
+
+
+def test_a_run_that_another_machine_has_taken_over_is_looked_at_until_it_is_free(tmp_path, monkeypatch, caplog):
+    recipes = [small(seed=seed, epochs=12) for seed in (1, 2, 3)]  # on two workers they are trained in parts
+    claims, events = Elsewhere(), []
+    monkeypatch.setattr(Folder, "claims", claims)
+    with uv.Store.writer(tmp_path) as store:
+        train_all(recipes, store, executor=WorkerPool(2), device=CPU, listen=events.append)
+        assert claims.held > 3
+        assert claims.asked > 2
+        assert "taken over" in caplog.text
+        for recipe in recipes:
+            record = store.record(recipe.digest())
+            assert [row.epoch for row in record.epochs] == list(range(1, 13))
+            assert [row.val_loss for row in record.epochs] == [row.val_loss for row in uv.run(recipe).epochs]
+    assert sorted(e.digest for e in events if e.kind == "ended") == sorted(recipe.digest() for recipe in recipes)
 
 
 def test_in_processes_or_in_this_one_the_bits_are_the_same(tmp_path):

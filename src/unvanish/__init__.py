@@ -10,6 +10,7 @@ from typing import Any
 _HOMES = {
     "core.curve": ("Epoch", "Outcome"),
     "core.errors": (
+        "ClaimLostError",
         "DamagedError",
         "DataError",
         "NothingToDo",

@@ -1,7 +1,6 @@
 """Which runs of a store a command is about."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -49,7 +48,7 @@ def newest(summaries: "list[Summary]", word: str) -> "Summary":
 
 
 def records_of(
-    store: Path, words: Sequence[str] | None, epochs: int | None = None, seed: int | None = None
+    store: str, words: Sequence[str] | None, epochs: int | None = None, seed: int | None = None
 ) -> "tuple[list[Record], int]":
     """The runs that can be read, and how many others are left out, each with a sentence.
 
@@ -62,7 +61,7 @@ def records_of(
     records, left_out = readable(kept, chosen(kept.summaries(), words or []))
     fit = [one for one in records if _fits(one, epochs, seed)]
     if not fit:
-        raise StoreError(f"{store} holds no such run with at least one epoch; `unvanish runs` lists what it holds")
+        raise StoreError(f"{kept} holds no such run with at least one epoch; `unvanish runs` lists what it holds")
     return fit, left_out
 
 

@@ -10,13 +10,14 @@ import typer
 
 from unvanish.cli.engine import Engine
 from unvanish.core.arguments import a_path
-from unvanish.core.errors import RecipeError
+from unvanish.core.errors import RecipeError, StoreError
+from unvanish.store.place import is_url
 
 if TYPE_CHECKING:
     from unvanish.study.report.figures import AnyFigure
     from unvanish.study.report.groups import Group
 
-DEFAULT_STORE = Path("unvanish-runs")
+DEFAULT_STORE = "unvanish-runs"
 
 
 def path_named(text: str) -> Path:
@@ -28,6 +29,19 @@ def path_named(text: str) -> Path:
     if path.absolute() == Path(path.absolute().anchor):
         raise typer.BadParameter("the root of the file system is no place for files; name a folder or file in it")
     return path
+
+
+def store_named(text: str) -> str:
+    """A folder, or the URL of a database of PostgreSQL."""
+    try:
+        return text if is_url(text) else str(path_named(text))
+    except StoreError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def report_of(store: str) -> Path:
+    """Where its report is written unless another place is named: in its folder; of a database, in the current one."""
+    return Path("report.html") if is_url(store) else Path(store) / "report.html"
 
 
 def standard_deviation(text: str | float) -> float:
@@ -42,7 +56,13 @@ def standard_deviation(text: str | float) -> float:
 
 
 StoreOption = Annotated[
-    Path, typer.Option("--store", metavar="DIR", parser=path_named, help="The folder that keeps the runs.")
+    str,
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        parser=store_named,
+        help="The folder that keeps the runs, or the URL of a database: postgresql+psycopg://user@host/database.",
+    ),
 ]
 EngineOption = Annotated[
     Engine, typer.Option("--engine", help="Where to train: on this machine, or on the nodes of a Ray cluster.")

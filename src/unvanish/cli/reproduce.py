@@ -17,6 +17,7 @@ from unvanish.cli.options import (
     WidthOption,
     check_figures,
     path_named,
+    report_of,
 )
 from unvanish.core.arguments import MOST
 
@@ -113,7 +114,7 @@ def reproduce(
     from unvanish.study.names import methods_named, seeds_in
     from unvanish.study.report.write import check_kind
 
-    path = report or store / "report.html"
+    path = report or report_of(store)
     with exit_codes():
         check_kind(path)
         check_figures(figures, format, width)

@@ -17,6 +17,7 @@ from unvanish.cli.options import (
     check_figures,
     figures_of,
     path_named,
+    report_of,
 )
 from unvanish.core.arguments import MOST
 
@@ -91,7 +92,7 @@ def _verify(kept: "Store") -> None:
         whole = False
     if not whole:
         raise typer.Exit(FAILED)
-    typer.echo(f"{counted(len(kept.summaries()), 'run')} in {kept.folder}, all as they were written")
+    typer.echo(f"{counted(len(kept.summaries()), 'run')} in {kept}, all as they were written")
 
 
 @commands.command(epilog="Example:  unvanish show 4a")
@@ -193,13 +194,13 @@ def report(
         from unvanish.store.store import Store
         from unvanish.study.report.write import check_kind, write_report
 
-        path = to or store / "report.html"
+        path = to or report_of(store)
         check_kind(path)
         check_figures(figures, format, width)
         kept = Store.reader(store)
         groups, left_out = groups_in(kept, chosen(kept.summaries(), runs or []), epochs, seed)
         if not groups:
-            raise StoreError(f"{store} holds no such run with at least one epoch; `unvanish runs` lists what it holds")
+            raise StoreError(f"{kept} holds no such run with at least one epoch; `unvanish runs` lists what it holds")
         write_report(groups, path, figures_of(groups, figures, format, width))
         typer.echo(path)
         if left_out:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unvanish.cli.exit import FAILED, exit_codes
-from unvanish.cli.options import DEFAULT_STORE, StoreOption, path_named
+from unvanish.cli.options import DEFAULT_STORE, StoreOption, path_named, report_of
 from unvanish.cli.reproduce import DeviceOption, JobsOption, MeasureOption, QuietOption, RestartOption
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(
 
         where = device_named(device)
         workers = min(jobs or usable_cores(), max(1, len(study.cells) * len(study.seeds)))
-        path = study_path(study, store)
+        path = study_path(study, report_of(store))
         with Store.writer(store) as kept:
             check_writable(path)  # now, not after hours of training
             with study_progress([], quiet=quiet) as progress:
@@ -134,7 +134,7 @@ def report(
         from unvanish.study.report.write import check_kind
 
         study = _read(file)
-        path = to or study_path(study, store)
+        path = to or study_path(study, report_of(store))
         check_kind(path)
         check_figures(figures, format, width)
         write_study_report(study, InStore(Store.reader(store)), path, figures, format, width)

@@ -1,10 +1,11 @@
 """What `unvanish study` shows on standard output."""
 
-from pathlib import Path
+from contextlib import suppress
 
 import typer
 
 from unvanish.cli.terminal import print_table
+from unvanish.core.errors import StoreError
 from unvanish.core.statistics import estimate
 from unvanish.core.values import counted
 from unvanish.study.plan import halving
@@ -71,9 +72,9 @@ def print_significance(study: Study, known: InStore) -> None:
                 typer.echo(sentence)
 
 
-def print_plan(study: Study, store: Path) -> None:
+def print_plan(study: Study, store: str) -> None:
     """What the study would train first, with what the store has already."""
-    from unvanish.store.store import FILE, Store
+    from unvanish.store.store import Store
 
     typer.echo(f"{study}: {', '.join(map(str, study.seeds))}")
     for cell in study.cells[:MOST_ROWS]:
@@ -81,6 +82,7 @@ def print_plan(study: Study, store: Path) -> None:
         typer.echo(f"  {cell.name}: {recipe.network}, {recipe}, {counted(sum(recipe.stage_epochs()), 'epoch')}")
     if len(study.cells) > MOST_ROWS:
         typer.echo(f"  and {len(study.cells) - MOST_ROWS} more")
-    if (store / FILE).exists():
-        left = wanted(study, InStore(Store.reader(store)))
-        typer.echo(f"{counted(len(left), 'run')} of these are to be trained; {store} has the others")
+    with suppress(StoreError):  # there is none yet
+        kept = Store.reader(store)
+        left = wanted(study, InStore(kept))
+        typer.echo(f"{counted(len(left), 'run')} of these are to be trained; {kept} has the others")

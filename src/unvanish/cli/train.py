@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from unvanish.cli.exit import FAILED, exit_codes
-from unvanish.cli.options import DEFAULT_STORE, StoreOption, path_named
+from unvanish.cli.options import DEFAULT_STORE, StoreOption, path_named, report_of
 from unvanish.cli.reproduce import (
     DeviceOption,
     JobsOption,
@@ -129,7 +129,7 @@ def train(
         from unvanish.study.names import seeds_in
         from unvanish.study.report.write import check_kind
 
-        path = report or store / "report.html"
+        path = report or report_of(store)
         check_kind(path)
         given: dict[str, Any] = {
             "method": method, "depth": depth, "width": width, "activation": activation, "init": init,

@@ -37,7 +37,7 @@ class Options:
 
 
 def train_and_report(
-    recipes: Sequence[Recipe], store: Path, executor: Executor, path: Path, options: Options
+    recipes: Sequence[Recipe], store: str, executor: Executor, path: Path, options: Options
 ) -> list[Record]:
     """Train what the store does not have, print its results, and write the report of all that the store has.
 

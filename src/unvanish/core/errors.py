@@ -30,6 +30,10 @@ class StoreError(UnvanishError):
     """The store cannot be read or written."""
 
 
+class ClaimLostError(StoreError):
+    """Another writer has taken over a run, since this one was not heard of for too long."""
+
+
 class OutputError(UnvanishError):
     """A file that was named for a result cannot be written."""
 

@@ -18,13 +18,16 @@ OF_A_RUN = tuple(column.name for column in runs.columns if column.name not in ("
 OF_AN_EVENT = tuple(column.name for column in events.columns if column.name not in ("id", "checksum"))
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=bytes.hex).encode
+
+
 def of_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
 def of_values(*values: Any) -> str:
     """Of what JSON can hold, and bytes; the same before it is stored and after it is read."""
-    return of_bytes(json.dumps(values, sort_keys=True, separators=(",", ":"), default=bytes.hex).encode())
+    return of_bytes(_encode(values).encode())
 
 
 def of_run(row: Mapping[Any, Any], environment: str | None) -> str:

@@ -5,7 +5,7 @@ import json
 import logging
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select, text
 
 from unvanish.store.tables import environments
 
@@ -48,9 +48,18 @@ def texts_of_environments(connection: Connection) -> dict[int, str]:
     return {row.id: row.facts for row in connection.execute(select(environments))}
 
 
+def environment_text(connection: Connection, number: int) -> str | None:
+    """One of them, as its canonical JSON; `None` where it is missing, since it is damaged."""
+    return connection.execute(select(environments.c.facts).where(environments.c.id == number)).scalar()
+
+
 def environment_id(connection: Connection, facts: dict[str, Any]) -> int:
     canonical = json.dumps(facts, sort_keys=True)
-    known = connection.execute(select(environments.c.id).where(environments.c.facts == canonical)).scalar()
-    if known is not None:
-        return known
-    return connection.execute(insert(environments).values(facts=canonical)).inserted_primary_key[0]  # type: ignore[index]
+    this = select(environments.c.id).where(environments.c.facts == canonical)
+    known = connection.execute(this).scalar()
+    if known is None:  # another writer may be keeping the same
+        connection.execute(
+            text("insert into environments (facts) values (:facts) on conflict do nothing"), {"facts": canonical}
+        )
+        known = connection.execute(this).scalar_one()
+    return known

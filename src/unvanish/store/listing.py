@@ -1,8 +1,6 @@
 """The list of runs, which needs no curve: what is damaged in it is told, and the rest is listed."""
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
 
 from sqlalchemy import Connection, Row, select
 
@@ -18,24 +16,25 @@ from unvanish.store.tables import runs
 log = logging.getLogger("unvanish")
 
 
-def summaries(connection: Connection, folder: Path | None) -> list[Summary]:
-    warn_of_lost_runs(connection, folder)
-    rows = connection.execute(select(runs).order_by(runs.c.begun)).all()
+def summaries(connection: Connection, place: str) -> list[Summary]:
+    warn_of_lost_runs(connection, place)
     environments = texts_of_environments(connection)
-    return [_summary(row, environments) for row in rows]
+    # one by one: of thousands that are decoded at once, Python's garbage collector would take as long as all the rest
+    rows = connection.execute(select(runs).order_by(runs.c.begun))
+    return [_summary(row, environments.get(row.environment)) for row in rows]
 
 
-def warn_of_lost_runs(connection: Connection, folder: Path | None) -> None:
+def warn_of_lost_runs(connection: Connection, place: str) -> None:
     try:
-        intact_list(connection, folder)
+        intact_list(connection, place)
     except DamagedError as error:
         told = printable(str(error))  # of a folder with any name
         log.warning("%s; `unvanish reproduce … --restart-damaged` goes on with those that are there", told)
 
 
-def _summary(row: Row, environments: Mapping[int, str]) -> Summary:
+def _summary(row: Row, environment: str | None) -> Summary:
     try:
-        intact(row, environments)
+        intact(row, environment)
         return Summary(row.digest, recipe_of(row), row.name, outcome_of(row), row.begun)
     except DamagedError as error:
         outcome = Outcome(DAMAGED, 0, 0.0, None, None, None, str(error))

@@ -26,13 +26,15 @@ class Header:
 class Start:
     """Where a run stands when it is begun: ended already, or to go on from a checkpoint, or from nothing.
 
-    `environment` is what it was begun under, which is what it goes on under.
+    `environment` is what it was begun under, which is what it goes on under. `elsewhere` is the other writer that
+    trains it, if one does: then it cannot be added to.
     """
 
     ended: bool
     environment: dict[str, Any]
     checkpoint: bytes | None = None
     epochs: int = 0
+    elsewhere: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,12 @@ class Summary:
 
 
 class RunStore(Protocol):
-    """One process writes, any number read. Raises `StoreError`, a sentence, where it cannot."""
+    """Any number of processes read; one writes, or several that claim their runs. Raises `StoreError`, a sentence."""
 
-    def begin(self, recipe: Recipe, header: Header, *, fresh: bool = False) -> Start:
+    def begin(self, recipe: Recipe, header: Header, *, fresh: bool = False, claim: bool = True) -> Start:
         """Make sure that the run is there, and say where it stands. `fresh` forgets it.
+
+        claim   it will be trained by this writer, and by no other until it has ended
 
         Raises `DamagedError` where what is kept of it is not what was written.
         """
@@ -61,7 +65,10 @@ class RunStore(Protocol):
         ...
 
     def add(self, digest: str, chunk: Chunk) -> None:
-        """Keep a chunk. When this returns, it is on disk: all of it, its checkpoint included."""
+        """Keep a chunk. When this returns, it is on disk: all of it, its checkpoint included.
+
+        Raises `ClaimLostError` where another writer has taken the run over.
+        """
         ...
 
     def forget_lost_runs(self) -> None:

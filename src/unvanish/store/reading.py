@@ -4,11 +4,13 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Row, select
 
+from unvanish.core.arguments import MOST
 from unvanish.core.curve import Epoch, Outcome
 from unvanish.core.errors import UnvanishError
 from unvanish.core.recipe import Recipe
@@ -27,13 +29,33 @@ Rows = Sequence[Any]  # mappings by column
 
 def rows_of(connection: Connection, digest: str) -> tuple[Rows, Rows]:
     """Of a run: the rows of its curve, and those of what was measured, in their order."""
-    of_curve = select(curve).where(curve.c.digest == digest).order_by(curve.c.stage, curve.c.epoch)
     of_series = select(series).where(series.c.digest == digest).order_by(series.c.stage, series.c.epoch)
-    return connection.execute(of_curve).mappings().all(), connection.execute(of_series).mappings().all()
+    return curve_rows(connection, digest), connection.execute(of_series).mappings().all()
+
+
+def curve_rows(connection: Connection, digest: str) -> Rows:
+    of_curve = select(curve).where(curve.c.digest == digest).order_by(curve.c.stage, curve.c.epoch)
+    return connection.execute(of_curve).mappings().all()
 
 
 def recipe_of(row: Row) -> Recipe | None:
-    return None if row.recipe is None else Recipe.model_validate(row.recipe)
+    """Validated once for all recipes that differ in no more than these two numbers, which are a study's many runs."""
+    kept = row.recipe
+    if not isinstance(kept, dict) or not (type(kept.get("seed")) is int and type(kept.get("epochs")) is int):
+        return None if kept is None else Recipe.model_validate(kept)
+    alike = _validated(json.dumps(kept | ALIKE, sort_keys=True))
+    own = {name: kept[name] for name in ALIKE}
+    if not (0 <= own["seed"] < 2**63 and 1 <= own["epochs"] <= MOST):
+        return Recipe.model_validate(kept)
+    return alike.model_copy(update=own)
+
+
+ALIKE = {"seed": 0, "epochs": 1}
+
+
+@lru_cache(maxsize=1024)
+def _validated(canonical: str) -> Recipe:
+    return Recipe.model_validate(json.loads(canonical))
 
 
 def is_its_digest(run: Row) -> bool:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from unvanish.store import checksums
-from unvanish.store.conditions import texts_of_environments
-from unvanish.store.files import Files, checkpoint_name, weights_name
+from unvanish.store.conditions import environment_text, texts_of_environments
+from unvanish.store.files import Files, checkpoint_name, checksum_of, weights_name
 from unvanish.store.reading import can_be_read, rows_of
 from unvanish.store.tables import events, runs, totals
 
@@ -14,14 +14,14 @@ from unvanish.store.tables import events, runs, totals
 def seal_run(connection: Connection, digest: str, before: str | None) -> None:
     """Write the run's checksum as it is now, and with it the total over all runs; `before`, it had that one."""
     row = connection.execute(select(runs).where(runs.c.digest == digest)).one()
-    now = checksums.of_run(row._mapping, texts_of_environments(connection)[row.environment])
+    now = checksums.of_run(row._mapping, environment_text(connection, row.environment))
     connection.execute(update(runs).where(runs.c.digest == digest).values(checksum=now))
     _carry_on_total(connection, int(before is None), [now, *([before] if before else [])])
 
 
 def _carry_on_total(connection: Connection, more: int, changed: Sequence[str]) -> None:
     """The total over all runs, with the checksums that came or went; without reading the others."""
-    known = connection.execute(select(totals)).first()
+    known = connection.execute(select(totals).with_for_update()).first()
     if known is None or type(known.runs) is not int or not checksums.HEX.fullmatch(str(known.checksum)):
         count(connection)  # it is damaged, as opening the store has told
         return
@@ -40,9 +40,9 @@ def seal_all(connection: Connection, files: Files) -> None:
         sums: dict[str, str | None] = {"history": checksums.carried_on(row.digest, of_curve, of_series)}
         if row.checkpoint_epoch is not None:
             name = checkpoint_name(row.digest, row.checkpoint_stage, row.checkpoint_epoch)
-            sums["checkpoint_sha256"] = files.checksum(name)
+            sums["checkpoint_sha256"] = checksum_of(files, name)
         if row.weights:
-            sums["weights_sha256"] = files.checksum(weights_name(row.digest))
+            sums["weights_sha256"] = checksum_of(files, weights_name(row.digest))
         sums["checksum"] = checksums.of_run({**row._mapping, **sums}, environment)
         connection.execute(update(runs).where(runs.c.digest == row.digest).values(sums))
     for row in connection.execute(select(events)).all():
@@ -55,8 +55,11 @@ def seal_all(connection: Connection, files: Files) -> None:
 
 
 def count(connection: Connection) -> None:
-    """Write the totals over all runs and events."""
+    """Write the totals over all runs and events, anew."""
+    connection.execute(select(totals.c.runs).with_for_update())  # whoever changes a run waits here, and carries on
     known = connection.execute(select(runs.c.checksum)).scalars().all()
-    connection.execute(delete(totals))
     happened = connection.execute(select(func.count()).select_from(events)).scalar()
-    connection.execute(insert(totals).values(runs=len(known), checksum=checksums.total(known), events=happened))
+    found = {"runs": len(known), "checksum": checksums.total(known), "events": happened}
+    if connection.execute(update(totals).values(found)).rowcount != 1:  # there was none yet, or it was damaged
+        connection.execute(delete(totals))
+        connection.execute(insert(totals).values(found))

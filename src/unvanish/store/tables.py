@@ -1,33 +1,27 @@
-"""The tables, and the one way to connect to them."""
+"""The tables: the same in SQLite and in PostgreSQL."""
 
 import json
-import logging
-import sqlite3
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import (
     Boolean,
     Column,
-    Connection,
-    Engine,
     Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
     String,
     Table,
-    create_engine,
-    event,
+    UniqueConstraint,
+    func,
+    literal_column,
 )
-from sqlalchemy.pool import NullPool, StaticPool
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_VERSION = 3
-
-log = logging.getLogger("unvanish")
+SCHEMA_VERSION = 4  # the last revision in migrations/versions
 
 
 class Float64s(TypeDecorator):
@@ -43,6 +37,16 @@ class Float64s(TypeDecorator):
         if not isinstance(value, bytes) or len(value) % 8:
             return None  # damaged: what reads it compares checksums
         return np.frombuffer(value, "<f8").astype(np.float64)
+
+
+class Number(TypeDecorator):
+    """A float, whose NaN is NULL: SQLite makes that of it, and the checksums are over what is read."""
+
+    impl = Float
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Any) -> float | None:
+        return None if value is None or value != value else value
 
 
 class Json(TypeDecorator):
@@ -69,7 +73,10 @@ environments = Table(
     "environments",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("facts", String, unique=True, nullable=False),  # canonical JSON
+    Column("facts", String, nullable=False),  # canonical JSON
+    UniqueConstraint("facts").ddl_if(dialect="sqlite"),
+    # PostgreSQL takes at most 2,704 bytes into an index
+    Index("environments_facts", func.md5(literal_column("facts")), unique=True).ddl_if(dialect="postgresql"),
 )
 
 # A summary is columns, so that a list of runs needs no curve.
@@ -92,9 +99,9 @@ runs = Table(
     Column("begun", Float, nullable=False),  # seconds since 1970
     Column("epochs", Integer, nullable=False, default=0),
     Column("seconds", Float, nullable=False, default=0.0),
-    Column("last_val_acc", Float),
-    Column("best_val_acc", Float),
-    Column("seconds_to_70", Float),
+    Column("last_val_acc", Number),
+    Column("best_val_acc", Number),
+    Column("seconds_to_70", Number),
     # see checksums.py; of a file that is there
     Column("history", String),
     Column("checkpoint_sha256", String),
@@ -111,11 +118,7 @@ def _of_a_run(name: str, *columns: Column) -> Table:
 
 FIGURES = ("train_loss", "train_acc", "val_loss", "val_acc", "seconds")
 
-# A NaN loss is stored as NULL, which is what SQLite makes of it.
-curve = _of_a_run(
-    "curve",
-    *(Column(name, Float) for name in FIGURES),
-)
+curve = _of_a_run("curve", *(Column(name, Number) for name in FIGURES))
 
 series = _of_a_run(
     "series",
@@ -126,7 +129,7 @@ series = _of_a_run(
 events = Table(
     "event",
     metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", Integer, primary_key=True, autoincrement=False),  # without gaps, which a server's own numbers have
     Column("at", Float, nullable=False),  # seconds since 1970
     Column("kind", String, nullable=False),
     Column("digest", String, nullable=False),
@@ -142,51 +145,19 @@ totals = Table(  # one row: how many runs and events there are, and the checksum
     Column("events", Integer, nullable=False),
 )
 
+claims = Table(  # which writer trains which run: see backends/leases.py
+    "claim",
+    metadata,
+    Column("digest", String, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("until", Float, nullable=False),  # seconds since 1970 by the server's clock
+)
 
-def engine_for(file: Path | None, *, readonly: bool) -> Engine:
-    """SQLAlchemy's engine over the store's file, or over memory.
-
-    With a rollback journal: readers of a write-ahead log create files beside it, and SQLite 3.7.0 to 3.51.2 can lose
-    commits in one when two connections write.
-    """
-    if file is None:
-        return _with(create_engine("sqlite://", poolclass=StaticPool), "PRAGMA foreign_keys=ON")
-    uri = f"{file.resolve().as_uri()}?mode={'ro' if readonly else 'rwc'}"
-    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, timeout=5), poolclass=NullPool)
-    if readonly:
-        return _with(engine)
-    return _with(engine, "PRAGMA foreign_keys=ON", "PRAGMA journal_mode=DELETE", "PRAGMA synchronous=FULL")
-
-
-def as_text(stored: bytes) -> str:
-    """What is no UTF-8, since it is damaged, as a text that no undamaged one is equal to."""
-    return stored.decode("utf-8", "surrogateescape")
-
-
-def _with(engine: Engine, *pragmas: str) -> Engine:
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.text_factory = as_text
-        for pragma in pragmas:
-            connection.execute(pragma)
-
-    return engine
-
-
-def commit(connection: Connection, folder: Path | None) -> None:
-    """Commit the writer's transaction. Nobody else writes, so "locked" means that a reader holds on: wait it out."""
-    # By the driver: SQLAlchemy gives a transaction up when its commit fails, SQLite does not.
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    told = False
-    while True:
-        try:
-            driver.commit()
-            break
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            if not told:
-                log.warning("another program is reading %s for long; waiting for it", folder)
-                told = True
-    connection.commit()
+blobs = Table(  # the files of a store that has no folder: see backends/row_files.py
+    "blob",
+    metadata,
+    Column("run", String, primary_key=True),  # the start of its digest, as in the file's name
+    Column("name", String, primary_key=True),
+    Column("part", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)

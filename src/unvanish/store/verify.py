@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from unvanish.core.errors import StoreError
 from unvanish.store.intact import intact_list
@@ -17,8 +17,8 @@ def damages(store: Store) -> Iterator[str]:
     yield from _told(lambda: _list(store))
     yield from _told(store.events)
     try:
-        with store.reading() as connection:
-            digests = connection.execute(select(runs.c.digest).order_by(runs.c.begun)).scalars().all()
+        with store.backend.reading() as session:
+            digests = session.connection.execute(select(runs.c.digest).order_by(runs.c.begun)).scalars().all()
     except StoreError:  # told above
         return
     for digest in map(str, digests):
@@ -26,15 +26,15 @@ def damages(store: Store) -> Iterator[str]:
 
 
 def _database(store: Store) -> None:
-    with store.reading() as connection:
-        found = [line for line in connection.execute(text("pragma integrity_check")).scalars() if line != "ok"]
+    with store.backend.reading() as session:
+        found = list(store.backend.faults(session.connection))
     if found:
-        raise StoreError(f"the database in {store.folder} is damaged: {'; '.join(found)}")
+        raise StoreError(f"the database in {store} is damaged: {'; '.join(found)}")
 
 
 def _list(store: Store) -> None:
-    with store.reading() as connection:
-        intact_list(connection, store.folder)
+    with store.backend.reading() as session:
+        intact_list(session.connection, store.backend.place)
 
 
 def _told(look: Callable[[], Any]) -> Iterator[str]:

@@ -7,10 +7,11 @@ import torch
 from unvanish.core.recipe import Recipe
 from unvanish.store.protocol import RunStore
 from unvanish.study.executors.protocol import Executor
+from unvanish.study.jobs import Wanted
 from unvanish.study.plan.known import InStore
 from unvanish.study.plan.study import Study
 from unvanish.study.plan.wanted import wanted
-from unvanish.study.scheduler import Wanted, train_all
+from unvanish.study.scheduler import train_all
 from unvanish.study.stream import Listener
 
 

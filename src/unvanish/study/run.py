@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from unvanish.core.arguments import a_flag, a_function, a_text, at_least_one, batches_of_pairs, in_brief, seed_number
 from unvanish.core.curve import Epoch
-from unvanish.core.errors import RecipeError
+from unvanish.core.errors import RecipeError, StoreError
 from unvanish.core.recipe import Recipe
 from unvanish.core.setup import Setup
 from unvanish.data.known import data_named
 from unvanish.store.chunk import Chunk
-from unvanish.store.protocol import Header
+from unvanish.store.protocol import Header, Start
 from unvanish.store.record import Record
 from unvanish.store.store import Store
 from unvanish.study.training import MEASURE_EVERY, check_fit, chunks, header, training
@@ -56,8 +56,9 @@ def run(
     held_out       for a setup: batches that are evaluated after each epoch
     on_step        called with the number of each step in its epoch and its loss, a tensor; True ends the training
     on_epoch       called with each `Epoch` as it ends
-    store, name    a folder that keeps the run, and for a setup what it is called there. What has ended is read instead
-                   of trained again unless `fresh`; a recipe that was interrupted goes on from its last checkpoint
+    store, name    a folder or the URL of a database that keeps the run, and for a setup what it is called there. What
+                   has ended is read instead of trained again unless `fresh`; a recipe that was interrupted goes on from
+                   its last checkpoint
     device         cpu, cuda, …; by default CUDA where there is one for a recipe, the model's own for a setup
     seed           for a setup: of torch's random stream, from which `setup.build()` and dropout draw
     measure_every  every so many steps of an epoch, its first among them; a run that has begun keeps its own number. By
@@ -135,6 +136,7 @@ def _run_recipe(
     check_fit(recipe, data)
     with Store.in_memory() if store is None else Store.writer(store) as kept:
         start = kept.begin(recipe, header(recipe, where, measure_every), fresh=fresh)
+        _refuse_elsewhere(start, kept)
         if not start.ended:
             with reproducible_process(), _shown(progress, sum(recipe.stage_epochs()), start.epochs) as advance:
                 for item in training(
@@ -166,6 +168,7 @@ def _run_setup(
     about = Header(environment(where) | {"step": "plain", "measure_every": measure_every}, setup.layers)
     with Store.in_memory() if store is None else Store.writer(store) as kept:
         digest, start = kept.begin_named(name or repr(setup), about, fresh=fresh)
+        _refuse_elsewhere(start, kept)
         if start.ended:
             return kept.record(digest)
         if start.epochs:  # its batches cannot be gone on with where they were left
@@ -177,6 +180,14 @@ def _run_setup(
             for _, item in training_of:
                 _deal_with(item, lambda chunk: kept.add(digest, chunk), on_epoch, advance)
         return kept.record(digest)
+
+
+def _refuse_elsewhere(start: Start, store: Store) -> None:
+    if start.elsewhere is not None:
+        raise StoreError(
+            f"{start.elsewhere} is training this run in {store}; wait for it. If that process has died, its claim runs "
+            "out by itself, within a minute"
+        )
 
 
 def _deal_with(

@@ -7,8 +7,13 @@ no longer than the longest job or a `p`-th of all the work).
 
 A worker that dies is replaced, and its recipe goes on from the last checkpoint. Ctrl-C lets the workers
 finish their epoch, keeps it, and then ends.
+
+Several machines may train the same recipes into one database: each claims the runs that it gives to its
+workers. A run that is claimed elsewhere is set aside. When nothing else waits it is looked at again and
+again, until the other machine has finished it, or was not heard of for the time of a lease.
 """
 
+import logging
 import math
 import signal
 import threading
@@ -16,35 +21,28 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from unvanish.core.curve import Epoch
-from unvanish.core.errors import DamagedError
+from unvanish.core.errors import ClaimLostError, DamagedError
 from unvanish.core.recipe import Recipe
-from unvanish.core.serialisation import pack, unpack
+from unvanish.core.serialisation import unpack
 from unvanish.store.chunk import Chunk
 from unvanish.store.events import Event
 from unvanish.store.protocol import ENDED, Header, RunStore, Start
 from unvanish.study.executors.protocol import Executor, Place
+from unvanish.study.jobs import More, Queued, Wanted, job_of
 from unvanish.study.stream import Listener, Stream
 from unvanish.study.training import header, shape_of_recipe
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TOGETHER = 256  # runs of one shape on a GPU: more gained nothing on an H100 (docs/performance.md)
 TRIES = 3  # deaths of a worker over one recipe without any progress in between
+LOOK_EVERY_S = 1.0  # at what is trained elsewhere
 
-
-class Wanted(NamedTuple):
-    """A run to be trained: to its end, or until it has so many epochs in all."""
-
-    recipe: Recipe
-    epochs: int | None = None
-
-
-More = Callable[[str], Sequence[Wanted]]  # what is wanted now that this run has ended, or come as far as it was wanted
+log = logging.getLogger("unvanish")
 
 
 def train_all(
@@ -76,14 +74,14 @@ def train_all(
         store.forget_lost_runs()
     most = together or (TOGETHER if device.type == "cuda" else 1)
 
-    def prepared(wanted: Sequence[Wanted]) -> list[_Run]:
-        """Those that have not ended in the store."""
+    def prepared(wanted: Sequence[Wanted]) -> tuple[list[Queued], list[Queued]]:
+        """Those that have not ended in the store: what can be trained here, and what is trained elsewhere."""
         different = {one.recipe.digest(): one for one in wanted}
         shapes = {digest: shape_of_recipe(one.recipe) if most > 1 else None for digest, one in different.items()}
         known = store.summaries() if most > 1 and not fresh else []
         ended = {run.digest for run in known if run.outcome.state in ENDED}
         alike = Counter(shape for digest, shape in shapes.items() if digest not in ended)
-        found = []
+        waiting, elsewhere = list[Queued](), list[Queued]()
         for digest, (recipe, until) in different.items():
             shape = shapes[digest]
             ensemble = shape is not None and alike[shape] > 1
@@ -94,9 +92,10 @@ def train_all(
             else:
                 total = sum(recipe.stage_epochs())
                 until = until if until and until < total else None
-                left = (until or total) - (0 if fresh else start.epochs)
-                found.append(_Run(recipe, digest, about, shape, left, until, fresh=fresh))
-        return found
+                anew = fresh and not start.elsewhere
+                run = Queued(recipe, digest, about, shape, total, 0 if anew else start.epochs, until, fresh=anew)
+                (elsewhere if start.elsewhere else waiting).append(run)
+        return waiting, elsewhere
 
     with executor:
         scheduler = _Scheduler(prepared, store, executor, device, most, stream, more)
@@ -113,41 +112,11 @@ def train_all(
 def _standing(store: RunStore, recipe: Recipe, about: Header, restart_damaged: bool) -> Start:
     """Where a run stands; with `restart_damaged` at its beginning, where what is kept of it is damaged."""
     try:
-        return store.begin(recipe, about)
+        return store.begin(recipe, about, claim=False)
     except DamagedError:
         if not restart_damaged:
             raise
-        return store.begin(recipe, about, fresh=True)
-
-
-@dataclass
-class _Run:
-    """A recipe on its way. `deaths` counts the workers that it cost since it last got on.
-
-    It gets on with each epoch that it never reached before: what a recipe does to a worker, it does at the same place
-    each time; three workers that are killed before the first checkpoint, at any others, say nothing about it.
-    """
-
-    recipe: Recipe
-    digest: str
-    about: Header
-    shape: str | None  # of its ensemble, if it may be in one
-    epochs_left: int
-    until: int | None = None  # epochs in all, after which it waits to be wanted again
-    fresh: bool = False  # what the store has of it is forgotten when it is begun, not before
-    begun: bool = False
-    ended: bool = False
-    deaths: int = 0
-    furthest: tuple[int, int] = (-1, -1)  # stage and epoch
-
-    @property
-    def goes_on(self) -> bool:
-        return not self.ended and (self.until is None or self.epochs_left > 0)
-
-    @property
-    def alike(self) -> tuple[Any, ...]:
-        """The same of runs that can be trained as one ensemble."""
-        return self.shape, self.epochs_left, self.until
+        return store.begin(recipe, about, fresh=True, claim=False)
 
 
 class _Scheduler:
@@ -155,7 +124,7 @@ class _Scheduler:
 
     def __init__(
         self,
-        prepared: Callable[[Sequence[Wanted]], list[_Run]],
+        prepared: Callable[[Sequence[Wanted]], tuple[list[Queued], list[Queued]]],
         store: RunStore,
         executor: Executor,
         device: torch.device,
@@ -165,25 +134,31 @@ class _Scheduler:
     ) -> None:
         self.prepared, self.store, self.executor = prepared, store, executor
         self.device, self.most, self.tell, self.more = device, most, stream.tell, more
-        self.waiting: list[_Run] = []
-        self.at: dict[Place, list[_Run]] = {worker: [] for worker in executor.workers}  # one run each, or an ensemble
+        self.waiting: list[Queued] = []
+        self.elsewhere: list[Queued] = []  # trained by other machines
+        self.at: dict[Place, list[Queued]] = {worker: [] for worker in executor.workers}  # one run each, or an ensemble
         self.resting: list[Place] = []  # without a job, as long as others may bring more
         self.ended: set[str] = set()
         self.stopping = False
+        self.looked_at = 0.0
         self.idle, self.stop_soon = False, False  # where Ctrl-C is concerned
 
     def add(self, wanted: Sequence[Wanted]) -> None:
         """Runs that are to be trained, if they are not on their way or have ended already."""
-        busy = {run.digest for runs in (self.waiting, *self.at.values()) for run in runs if run.goes_on} | self.ended
-        self.waiting += self.prepared([one for one in wanted if one.recipe.digest() not in busy])
+        queues = (self.waiting, self.elsewhere, *self.at.values())
+        busy = {run.digest for runs in queues for run in runs if run.goes_on} | self.ended
+        waiting, elsewhere = self.prepared([one for one in wanted if one.recipe.digest() not in busy])
+        self.waiting += waiting
+        self.elsewhere += elsewhere
 
     def work(self, minutes: float | None) -> None:
         until = math.inf if minutes is None else time.monotonic() + 60 * minutes
         with self._ctrl_c_between_messages():
             for worker in list(self.executor.workers):
                 self._next(worker)
-            while self.executor.workers and time.monotonic() < until:
-                self._hear(timeout=None if minutes is None else max(0.0, until - time.monotonic()))
+            while (self.executor.workers or self.elsewhere) and (left := until - time.monotonic()) > 0:
+                self._hear(min(left, LOOK_EVERY_S) if self.elsewhere else left)
+                self._look_elsewhere()
             if self.executor.workers:
                 self.stop(f"the {minutes:g} minutes of its budget are over")
 
@@ -213,22 +188,24 @@ class _Scheduler:
             worker.finish_soon()
         until = time.monotonic() + GRACE_S
         while self.executor.workers and time.monotonic() < until:
-            self._hear(timeout=until - time.monotonic())
+            self._hear(until - time.monotonic())
 
     def _next(self, worker: Place) -> None:
         """Give the worker the run with the most epochs left and those that go with it, all of them or a part."""
         self.at[worker] = []
-        if self.stopping or not self.waiting:
+        begun: list[tuple[Queued, Start]] = []
+        while self.waiting and not begun and not self.stopping:
+            longest = max(self.waiting, key=lambda run: run.epochs_left)
+            begun = [(run, start) for run in self._alike(longest) if (start := self._begin(run))]
+        if not begun:
             if self.more and not self.stopping and any(self.at.values()):
                 self.resting.append(worker)
             else:
                 worker.dismiss()
             return
-        longest = max(self.waiting, key=lambda run: run.epochs_left)
-        begun = [(run, self._begin(run)) for run in self._alike(longest)]
-        _, first = begun[0]
+        longest, first = begun[0]
         # a run that was begun with another schedule of measurements goes on with that, and without the others
-        group = [(run, start) for run, start in begun if start.environment == first.environment]
+        group = [pair for pair in begun if (pair[1].environment, pair[1].epochs) == (first.environment, first.epochs)]
         runs = [run for run, _ in group]
         self.waiting = [run for run in self.waiting if run not in runs]
         unfinished = 1 + len(self.waiting) + sum(map(bool, self.at.values()))
@@ -236,25 +213,58 @@ class _Scheduler:
         part = max(1, longest.epochs_left // 4) if tail else longest.epochs_left if longest.until else None
         self.at[worker] = runs
         file = self.executor.provide(longest.recipe.data)
-        worker.give(_job(runs, [start for _, start in group], self.device, part, file))
+        worker.give(job_of(runs, [start for _, start in group], self.device, part, file))
 
-    def _alike(self, run: _Run) -> list[_Run]:
+    def _alike(self, run: Queued) -> list[Queued]:
         """The run, and the waiting ones that can be trained with it as one ensemble."""
         others = [other for other in self.waiting if other is not run and run.shape and other.alike == run.alike]
         return [run, *others][: self.most]
 
-    def _begin(self, run: _Run) -> Start:
+    def _begin(self, run: Queued) -> Start | None:
+        """Where it starts; `None` if another machine trains it, or has finished it."""
         start = self.store.begin(run.recipe, run.about, fresh=run.fresh and not run.begun)
+        if start.ended or start.elsewhere:
+            self.waiting.remove(run)
+            self._leave(run, start)
+            return None
+        run.done = start.epochs  # other machines may have trained it meanwhile
         if not run.begun:
             self.tell(Event("began", run.digest, {"epochs": start.epochs}))
             run.begun = True
         return start
 
-    def _hear(self, timeout: float | None) -> None:
+    def _leave(self, run: Queued, start: Start) -> None:
+        """To the other machine that trains it or has finished it."""
+        if start.ended:
+            run.ended = True
+            self.ended.add(run.digest)
+            self.tell(Event("known", run.digest))
+            self._ask_for_more(run)
+        else:
+            run.fresh = False
+            self.elsewhere.append(run)
+
+    def _look_elsewhere(self) -> None:
+        """Whether the other machines have finished their runs or are gone, when nothing else is to be done."""
+        idle = not (self.waiting or self.stopping or time.monotonic() - self.looked_at < LOOK_EVERY_S)
+        if not idle or not self.elsewhere:
+            return
+        aside, self.elsewhere = self.elsewhere, []
+        for run in aside:
+            start = self.store.begin(run.recipe, run.about, claim=False)
+            if start.ended or start.elsewhere:
+                self._leave(run, start)
+            else:
+                run.done = start.epochs
+                self.waiting.append(run)
+        self.looked_at = time.monotonic()
+        self._fill()
+
+    def _hear(self, timeout: float) -> None:
         if self.stop_soon and not self.stopping:
             raise KeyboardInterrupt
         self.idle = True
-        ready = self.executor.ready(timeout)
+        ready = self.executor.ready(None if math.isinf(timeout) else timeout)
         self.idle = False
         for worker, message in self.executor.messages(ready):
             if message is None:
@@ -279,7 +289,7 @@ class _Scheduler:
                     run.shape = None
             case "free":  # they have ended, or it has trained the part that it was given
                 came = self.at[worker]
-                self.waiting += [run for run in came if run.goes_on]
+                self._set_free([run for run in came if run.goes_on])
                 self._next(worker)
                 for run in came:
                     if not run.ended and not run.goes_on:
@@ -293,19 +303,31 @@ class _Scheduler:
                 run.about = Header(environment, run.about.layers)
                 self.store.begin(run.recipe, run.about)
 
-    def _keep(self, run: _Run, chunk: Chunk) -> None:
-        self.store.add(run.digest, chunk)
+    def _set_free(self, runs: list[Queued]) -> None:
+        for run in runs:
+            (self.elsewhere if run.lost else self.waiting).append(run)
+            run.lost = False
+
+    def _keep(self, run: Queued, chunk: Chunk) -> None:
+        if run.lost:
+            return
+        try:
+            self.store.add(run.digest, chunk)
+        except ClaimLostError as error:
+            log.warning("%s", error)
+            run.lost = True
+            return
         run.deaths, run.ended = 0, chunk.state != "unfinished"
-        run.epochs_left -= len(chunk.rows)
+        run.done += len(chunk.rows)
         if run.ended:
             self._over(run, chunk)
 
-    def _over(self, run: _Run, chunk: Chunk) -> None:
+    def _over(self, run: Queued, chunk: Chunk) -> None:
         self.ended.add(run.digest)
         self.tell(Event("ended", run.digest, {"state": chunk.state, "error": chunk.error}))
         self._ask_for_more(run)
 
-    def _ask_for_more(self, run: _Run) -> None:
+    def _ask_for_more(self, run: Queued) -> None:
         if self.more is not None and not self.stopping:
             self.add(self.more(run.digest))
 
@@ -325,34 +347,12 @@ class _Scheduler:
             worker = self.executor.spawn()
             self._next(worker)
 
-    def _lost(self, run: _Run, reason: str) -> None:
+    def _lost(self, run: Queued, reason: str) -> None:
         """What becomes of a run whose worker has died."""
-        run.deaths += 1
+        run.deaths += not run.lost
         run.shape = None  # so that it takes no others with it
         if run.deaths < TRIES:
             self.tell(Event("died", run.digest, {"reason": reason}))
-            self.waiting.append(run)
+            self._set_free([run])
             return
-        chunk = Chunk("failed", error=f"its worker died {TRIES} times without getting on ({reason})")
-        self.store.add(run.digest, chunk)
-        self._over(run, chunk)
-
-
-def _job(
-    runs: list[_Run], starts: list[Start], device: torch.device, epochs: int | None, data_file: str | None
-) -> bytes:
-    """To train the runs together to their end, or for so many epochs."""
-    meta = {
-        "data": runs[0].recipe.data,
-        "data_file": data_file,
-        "recipes": [run.recipe.model_dump(mode="json") for run in runs],
-        "device": str(device),
-        "measure_every": starts[0].environment["measure_every"],
-        "epochs": epochs,
-    }
-    tensors = {
-        str(index): torch.frombuffer(bytearray(start.checkpoint), dtype=torch.uint8)
-        for index, start in enumerate(starts)
-        if start.checkpoint
-    }
-    return pack(meta, tensors)
+        self._keep(run, Chunk("failed", error=f"its worker died {TRIES} times without getting on ({reason})"))

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from unvanish.study.jobs import Wanted
 from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import Known
 from unvanish.study.plan.study import Study
-from unvanish.study.scheduler import Wanted
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from unvanish.core.recipe import Recipe
+from unvanish.study.jobs import Wanted
 from unvanish.study.plan import halving, search, select
 from unvanish.study.plan.known import Known
 from unvanish.study.plan.study import Study
-from unvanish.study.scheduler import Wanted
 
 
 def wanted(study: Study, known: Known) -> list[Wanted]:

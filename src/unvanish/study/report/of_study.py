@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from unvanish.study.report.figures import AnyFigure
 
 
-def study_path(study: Study, store: Path) -> Path:
-    return store / f"{study.name}.html"
+def study_path(study: Study, beside: Path) -> Path:
+    """Beside the report of the store that its runs are in."""
+    return beside.with_name(f"{study.name}.html")
 
 
 def reported(study: Study, cell: Cell, known: Known) -> Sequence[Recipe]:

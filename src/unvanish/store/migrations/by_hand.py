@@ -1,33 +1,23 @@
-"""Stores of earlier versions, upgraded in one transaction: a crash leaves the old one or the new one."""
+"""Stores of versions 1 and 2, which were in SQLite only, in the transaction of the caller."""
 
 import json
 from typing import Any
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, text
 
 from unvanish.core.curve import Epoch
-from unvanish.store.files import Files
+from unvanish.store.backends.protocol import Session
 from unvanish.store.reading import RENAMED, epochs_of, rows_of, summary_of
 from unvanish.store.sealing import seal_all
-from unvanish.store.tables import SCHEMA_VERSION, metadata, runs, schema
+from unvanish.store.tables import curve, environments, events, metadata, runs, schema, series, totals
+
+OF_VERSION_3 = (schema, environments, runs, curve, series, events, totals)
 
 
-def is_old(connection: Connection) -> bool:
-    if "schema" not in inspect(connection).get_table_names():
-        return False
-    version = connection.execute(text("select version from schema")).scalar()
-    return isinstance(version, int) and version < SCHEMA_VERSION
-
-
-def upgrade(connection: Connection, files: Files) -> None:
-    """From version 1 or 2. The caller holds the writer's lock, or a copy; and commits."""
-    connection.execute(text("begin immediate"))
-    if connection.execute(text("select version from schema")).scalar() == 1:
-        _from_version_1(connection)
-    else:
-        _from_version_2(connection)
-    seal_all(connection, files)
-    connection.execute(schema.update().values(version=SCHEMA_VERSION))
+def upgrade(session: Session, version: int) -> None:
+    """From version 1 or 2 to 3."""
+    (_from_version_1 if version == 1 else _from_version_2)(session.connection)
+    seal_all(session.connection, session.files)
 
 
 def _from_version_2(connection: Connection) -> None:
@@ -38,12 +28,12 @@ def _from_version_2(connection: Connection) -> None:
     ):
         for column in columns:
             connection.execute(text(f"alter table {table} add column {column} varchar"))
-    metadata.create_all(connection)
+    metadata.create_all(connection, tables=OF_VERSION_3)
 
 
 def _from_version_1(connection: Connection) -> None:
     """It had other tables, and no summaries."""
-    metadata.create_all(connection)
+    metadata.create_all(connection, tables=OF_VERSION_3)
     old_runs = connection.execute(text("select * from runs")).mappings().all()
     for row in old_runs:
         connection.execute(runs.insert().values(_run(row)))

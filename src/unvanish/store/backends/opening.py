@@ -5,15 +5,17 @@ import sqlite3
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, select, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
 
 from unvanish.core.errors import StoreError
-from unvanish.store.files import Files
-from unvanish.store.sentences import in_sentences
-from unvanish.store.tables import SCHEMA_VERSION, as_text, engine_for, metadata, schema
-from unvanish.store.upgrade import is_old, upgrade
+from unvanish.store.backends.folder_files import FilesInFolder
+from unvanish.store.backends.protocol import Session
+from unvanish.store.backends.sentences import in_sentences
+from unvanish.store.backends.sqlite import as_text, engine_for
+from unvanish.store.migrations.bring import bring_up_to_date, version_of
+from unvanish.store.tables import SCHEMA_VERSION
 
 WAL = 2  # at bytes 18 and 19 of SQLite's file format: its readers make files beside it
 BESIDE = ("-journal", "-wal")
@@ -23,39 +25,19 @@ def refuse_another_s(file: Path) -> None:
     """Raise `StoreError` where the file is no store of this version or an earlier one, before it is opened to write."""
     if not file.exists() or not file.stat().st_size:
         return
-    with in_sentences(file.parent), copied_where_need_be(file).connect() as connection:
-        _check_version(connection, file.parent)
-
-
-def _check_version(connection: Connection, folder: Path) -> int | None:
-    """The version; `None` of a store that was killed before it had one."""
-    tables = inspect(connection).get_table_names()
-    if not tables:
-        return None
-    found = connection.execute(select(schema.c.version)).scalar() if "schema" in tables else None
-    if found is None and set(tables) <= set(metadata.tables):  # killed before its first row
-        return None
-    if not isinstance(found, int):
-        raise StoreError(f"{folder / 'unvanish.sqlite'} is not a store of unvanish; name another folder")
-    if found > SCHEMA_VERSION:
-        raise StoreError(
-            f"{folder} has schema version {found}, this unvanish has {SCHEMA_VERSION}; name another folder with --store"
-        )
-    return found
+    with in_sentences(str(file.parent)), copied_where_need_be(file).connect() as connection:
+        version_of(connection, str(file.parent))
 
 
 def readable(file: Path) -> Engine:
     """Over the file, where it is of this version and was left whole; else over a copy in memory, put in order there."""
-    with in_sentences(file.parent):
+    with in_sentences(str(file.parent)):
         engine = copied_where_need_be(file)
         with engine.connect() as connection:
-            if _check_version(connection, file.parent) is None:
-                raise StoreError(
-                    f"{file.parent} is not an intact store (it has no runs); the next training makes it one"
-                )
-            if not is_old(connection):
-                return engine
-        return _upgraded(_in_memory(file), Files(file.parent))
+            version = version_of(connection, str(file.parent))
+        if version is None:
+            raise StoreError(f"{file.parent} is not an intact store (it has no runs); the next training makes it one")
+        return engine if version == SCHEMA_VERSION else _upgraded(_in_memory(file), file.parent, version)
 
 
 def copied_where_need_be(file: Path) -> Engine:
@@ -92,8 +74,8 @@ def _in_memory(file: Path) -> Engine:
     return create_engine("sqlite://", creator=lambda: memory, poolclass=StaticPool)
 
 
-def _upgraded(engine: Engine, files: Files) -> Engine:
+def _upgraded(engine: Engine, folder: Path, version: int) -> Engine:
     with engine.connect() as connection:
-        upgrade(connection, files)
+        bring_up_to_date(Session(connection, FilesInFolder(folder)), version)
         connection.commit()
     return engine
