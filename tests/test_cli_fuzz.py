@@ -19,6 +19,13 @@ import unvanish as uv
 from unvanish.cli.commands import app
 
 COMMAND: Any = typer.main.get_command(app)
+COMMANDS: dict[tuple[str, ...], Any] = {
+    (name, *inner): command
+    for name, outer in COMMAND.commands.items()
+    for inner, command in (
+        [((name,), c) for name, c in outer.commands.items()] if hasattr(outer, "commands") else [((), outer)]
+    )
+}
 CODES = (0, 1, 2)
 FULL = Path("/dev/full")
 ODD_WORDS = (
@@ -58,6 +65,23 @@ MEANT = {  # what an option is meant for, so that more than its refusal is seen
     "measure_every": ["1"],
     "seeds": ["1,2", "1,,2"],
     "methods": ["2", "skip-connection"],
+    "file": ["study.toml", "file", "folder"],
+    "first": ["1a", "3ea339de"],
+    "second": ["1a", "fadae035"],
+    "words": ["3ea339de", "fadae035"],
+    "state": ["finished", "failed"],
+    "sort": ["accuracy", "seed"],
+    "remedy": ["he-init", "weight-increasing:std=2", "skip-connection:pairs=[[1,2]]", "weight-increasing:std"],
+    "method": ["5", "2+5", "9"],
+    "init": ["0.1", "default", "he", "gaussian:weight_var=2"],
+    "optimizer": ["adam", "sgd", "lbfgs"],
+    "lr": ["0.1", "0", "-1"],
+    "batch": ["64"],
+    "samples": ["64"],
+    "held_out": ["100"],
+    "data": ["fashion-mnist", "folder", "file", "file.npz"],
+    "recipe": ["recipe.json", "study.toml", "file"],
+    "save_recipe": ["r.json", "r.toml", "r.xyz", "folder"],
     "report": ["r.html", "r.pdf", "folder"],
 }
 MODEL = """
@@ -77,9 +101,9 @@ def good():
 
 @st.composite
 def command_lines(draw: st.DrawFn) -> list[str]:
-    name = draw(st.sampled_from(sorted(COMMAND.commands)))
-    words = [name]
-    for parameter in COMMAND.commands[name].params:
+    name = draw(st.sampled_from(sorted(COMMANDS)))
+    words = list(name)
+    for parameter in COMMANDS[name].params:
         if not draw(st.booleans()) and not parameter.required and parameter.name != "store":
             continue
         value = st.sampled_from(MEANT[parameter.name]) | ANYTHING if parameter.name in MEANT else ANYTHING
@@ -102,6 +126,8 @@ def place(tmp_path_factory) -> Path:
     (folder / "damaged" / "unvanish.sqlite").write_bytes(b"x" * 5000)
     (folder / "file").write_text("x")
     (folder / "model.py").write_text(MODEL)
+    (folder / "recipe.json").write_text(uv.method("5", epochs=1).model_dump_json())
+    (folder / "study.toml").write_text('name = "s"\nseeds = [1]\n[axes]\nmethod = ["baseline", "1a"]\n')
     return folder
 
 
@@ -124,7 +150,8 @@ def holds(place: Path, words: list[str], monkeypatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.chdir(place)
-        patch.setattr("unvanish.cli.reproduce._trained", untrained)
+        patch.setattr("unvanish.cli.training.train_and_report", untrained)
+        patch.setattr("unvanish.study.conduct.conduct", untrained)
         code, out, err = said(words)
     assert code in CODES, (words, code)
     assert "Traceback" not in out + err, words

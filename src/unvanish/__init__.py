@@ -84,6 +84,8 @@ _HOMES = {
     "store.events": ("Event",),
     "store.record": ("Record",),
     "store.store": ("Store",),
+    "study.conduct": ("run_study",),
+    "study.plan.study": ("Study",),
     "study.methods": ("METHODS", "baseline", "method"),
     "study.run": ("run",),
 }

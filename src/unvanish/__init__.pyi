@@ -83,9 +83,11 @@ from unvanish.remedies import XavierInit as XavierInit
 from unvanish.store.events import Event as Event
 from unvanish.store.record import Record as Record
 from unvanish.store.store import Store as Store
+from unvanish.study.conduct import run_study as run_study
 from unvanish.study.methods import METHODS as METHODS
 from unvanish.study.methods import baseline as baseline
 from unvanish.study.methods import method as method
+from unvanish.study.plan.study import Study as Study
 from unvanish.study.run import run as run
 
 __version__: str

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from unvanish.cli.engine import Engine, check_engine, device_on, executor_of
 from unvanish.cli.exit import FAILED, exit_codes
-from unvanish.cli.options import DEFAULT_STORE, StoreOption, path_named, report_of
+from unvanish.cli.options import DEFAULT_STORE, AddressOption, EngineOption, StoreOption, path_named, report_of
 from unvanish.cli.reproduce import DeviceOption, JobsOption, MeasureOption, QuietOption, RestartOption
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ unvanish study run my.toml --dry-run · what it would train"""
 def run(
     file: FileArgument,
     jobs: JobsOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
     store: StoreOption = DEFAULT_STORE,
     device: DeviceOption = None,
     measure_every: MeasureOption = None,
@@ -45,8 +48,10 @@ def run(
 ) -> None:
     """Train what the study wants and the store does not have, and write its report.
 
-    You can stop it at any time: the same command continues. A file that has grown trains what is new.
+    On several machines at once with --store URL: each claims what it trains. On a cluster with --engine ray. You can
+    stop it at any time: the same command continues. A file that has grown trains what is new.
     """
+    check_engine(engine, address)
     with exit_codes():
         study = _read(file)
         if dry_run:
@@ -56,16 +61,14 @@ def run(
             return
         from unvanish.cli.progress import study_progress
         from unvanish.cli.study_tables import print_study
-        from unvanish.core.machine import usable_cores
         from unvanish.core.output import check_writable
         from unvanish.store.store import Store
         from unvanish.study.conduct import conduct
-        from unvanish.study.executors.pool import WorkerPool
         from unvanish.study.report.of_study import study_path, write_study_report
         from unvanish.train.process import device_named
 
-        where = device_named(device)
-        workers = min(jobs or usable_cores(), max(1, len(study.cells) * len(study.seeds)))
+        where = device_named(device_on(engine, device))
+        most = max(1, len(study.cells) * len(study.seeds))
         path = study_path(study, report_of(store))
         with Store.writer(store) as kept:
             check_writable(path)  # now, not after hours of training
@@ -73,7 +76,7 @@ def run(
                 known = conduct(
                     study,
                     kept,
-                    executor=WorkerPool(workers),
+                    executor=executor_of(engine, jobs, address, most),
                     device=where,
                     restart_damaged=restart_damaged,
                     measure_every=measure_every,

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unvanish.cli.engine import Engine, check_engine, device_on, executor_of
 from unvanish.cli.exit import FAILED, exit_codes
-from unvanish.cli.options import DEFAULT_STORE, StoreOption, path_named, report_of
+from unvanish.cli.options import DEFAULT_STORE, AddressOption, EngineOption, StoreOption, path_named, report_of
 from unvanish.cli.reproduce import (
     DeviceOption,
     JobsOption,
@@ -110,6 +111,8 @@ def train(
     ] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the recipe, and train nothing.")] = False,
     jobs: JobsOption = None,
+    engine: EngineOption = Engine.local,
+    address: AddressOption = None,
     store: StoreOption = DEFAULT_STORE,
     report: ReportOption = None,
     device: DeviceOption = None,
@@ -123,9 +126,9 @@ def train(
 
     What is left out is the published baseline's: 7 hidden layers of 128 sigmoid units, N(0, 0.05²), SGD 0.01.
     """
+    check_engine(engine, address)
     with exit_codes():
         from unvanish.cli.recipe_files import read_recipe, recipe_with, write_recipe
-        from unvanish.core.machine import usable_cores
         from unvanish.study.names import seeds_in
         from unvanish.study.report.write import check_kind
 
@@ -145,11 +148,10 @@ def train(
             _print_recipe(recipes[0])
             return
         from unvanish.cli.training import Options, train_and_report
-        from unvanish.study.executors.pool import WorkerPool
         from unvanish.train.process import device_named
 
         options = Options(
-            device=device_named(device),
+            device=device_named(device_on(engine, device)),
             fresh=fresh,
             restart_damaged=restart_damaged,
             measure_every=measure_every,
@@ -157,8 +159,8 @@ def train(
             quiet=quiet,
         )
         every = [*recipes, *(_baselines(recipes) if baseline else [])]
-        with WorkerPool(min(jobs or usable_cores(), len(every))) as pool:
-            records = train_and_report(every, store, pool, path, options)
+        with executor_of(engine, jobs, address, len(every)) as executor:
+            records = train_and_report(every, store, executor, path, options)
         if not quiet:
             _print_findings(records, len(recipes))
         typer.echo(path)

@@ -1,11 +1,15 @@
 """A study from its beginning to its end: what is wanted is trained, until nothing is."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
+from unvanish.core.machine import usable_cores
 from unvanish.core.recipe import Recipe
 from unvanish.store.protocol import RunStore
+from unvanish.store.store import Store
+from unvanish.study.executors.pool import WorkerPool
 from unvanish.study.executors.protocol import Executor
 from unvanish.study.jobs import Wanted
 from unvanish.study.plan.known import InStore
@@ -13,6 +17,21 @@ from unvanish.study.plan.study import Study
 from unvanish.study.plan.wanted import wanted
 from unvanish.study.scheduler import train_all
 from unvanish.study.stream import Listener
+from unvanish.train.process import device_named
+
+
+def run_study(study: Study, store: str | Path, *, jobs: int | None = None, device: str | None = None) -> InStore:
+    """Run a study in worker processes of this machine: what `unvanish study run` does, without its report.
+
+    store   a folder, or the URL of a database
+    jobs    worker processes, one for each core without it
+
+    Gives what is known in the end: called with a recipe, its `Outcome`. Shows nothing; `write_study_report` writes the
+    report. Its processes import nothing of the script that calls it.
+    """
+    with Store.writer(store) as kept:
+        pool = WorkerPool(jobs or usable_cores())
+        return conduct(study, kept, executor=pool, device=device_named(device))
 
 
 def conduct(
