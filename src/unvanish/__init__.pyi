@@ -1,6 +1,7 @@
 # The public names, for type checkers; `__init__.py` imports each when it is first used.
 from unvanish.core.curve import Epoch as Epoch
 from unvanish.core.curve import Outcome as Outcome
+from unvanish.core.errors import ClaimLostError as ClaimLostError
 from unvanish.core.errors import DamagedError as DamagedError
 from unvanish.core.errors import DataError as DataError
 from unvanish.core.errors import NothingToDo as NothingToDo

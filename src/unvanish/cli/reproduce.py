@@ -112,7 +112,7 @@ def reproduce(
         raise typer.BadParameter("--published means 300 epochs; leave --epochs out", param_hint="--published")
     check_engine(engine, address)
     from unvanish.study.names import methods_named, seeds_in
-    from unvanish.study.report.write import check_kind
+    from unvanish.study.report.kinds import check_kind
 
     path = report or report_of(store)
     with exit_codes():

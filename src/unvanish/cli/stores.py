@@ -192,7 +192,8 @@ def report(
     with exit_codes():
         from unvanish.core.errors import StoreError
         from unvanish.store.store import Store
-        from unvanish.study.report.write import check_kind, write_report
+        from unvanish.study.report.kinds import check_kind
+        from unvanish.study.report.write import write_report
 
         path = to or report_of(store)
         check_kind(path)

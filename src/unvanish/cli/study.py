@@ -133,8 +133,8 @@ def report(
         from unvanish.cli.options import check_figures
         from unvanish.store.store import Store
         from unvanish.study.plan.known import InStore
+        from unvanish.study.report.kinds import check_kind
         from unvanish.study.report.of_study import study_path, write_study_report
-        from unvanish.study.report.write import check_kind
 
         study = _read(file)
         path = to or study_path(study, report_of(store))

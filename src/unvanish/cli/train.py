@@ -130,7 +130,7 @@ def train(
     with exit_codes():
         from unvanish.cli.recipe_files import read_recipe, recipe_with, write_recipe
         from unvanish.study.names import seeds_in
-        from unvanish.study.report.write import check_kind
+        from unvanish.study.report.kinds import check_kind
 
         path = report or report_of(store)
         check_kind(path)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unvanish.core.errors import RecipeError
 from unvanish.core.output import write_output
 from unvanish.study.report.groups import Group
 from unvanish.study.report.section import Section
@@ -12,18 +11,6 @@ from unvanish.study.report.significance import significance
 
 if TYPE_CHECKING:
     from unvanish.study.report.figures import AnyFigure
-
-
-KINDS = (".html", ".htm", ".md")
-
-
-def check_kind(path: Path) -> None:
-    """Raise `RecipeError` for a file whose name says that it is neither a page nor Markdown."""
-    if path.suffix.lower() not in KINDS and not path.is_char_device() and not path.is_fifo():
-        hint = (
-            "; print the page to PDF in a browser, or use --figures with --format pdf" if path.suffix == ".pdf" else ""
-        )
-        raise RecipeError(f"a report is a page, .html, or Markdown, .md; not '{path.name}'{hint}")
 
 
 def write_report(
