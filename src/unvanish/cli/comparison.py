@@ -5,7 +5,8 @@ from typing import Any
 
 import typer
 
-from unvanish.cli.terminal import ends, number, print_table, run_name_of
+from unvanish.cli.tables import print_table
+from unvanish.cli.terminal import ends, number, run_name_of
 from unvanish.core.output import printable
 from unvanish.store.record import Record
 from unvanish.study.report.groups import attenuation

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import typer
 
-from unvanish.cli.terminal import print_table
+from unvanish.cli.tables import print_table
 from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.core.output import printable
 from unvanish.store.protocol import DAMAGED, ENDED, Summary

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import typer
 
-from unvanish.cli.terminal import print_table
+from unvanish.cli.tables import print_table
 from unvanish.core.errors import StoreError
 from unvanish.core.statistics import estimate
 from unvanish.core.values import counted

@@ -1,16 +1,13 @@
 """What the command line shows on standard output: tables."""
 
 import json
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from unvanish.cli.progress import title
+from unvanish.cli.tables import GAP, console, print_table
 from unvanish.core.output import printable
 from unvanish.core.values import counted
 from unvanish.diagnosis.recorded import diagnose_run
@@ -21,33 +18,27 @@ from unvanish.study.methods import label
 from unvanish.study.report.groups import Group, attenuation
 from unvanish.study.report.results import COLUMNS, as_factor, table
 
-SPARED = "theory"
-PROSE, PROSE_NEEDS = "what it changes", 24  # the one column that may be broken, and its least width
-NAMES, LONGEST_NAME = ("method", "cell"), 36  # recipes of one's own have long names, which are broken
-GAP = 2  # between columns
-WIDTH_OF_A_PIPE = 160  # columns, where there is no terminal to ask
-
 
 def print_results(groups: Sequence[Group]) -> None:
     """The results table, and below it what needs more epochs than it had."""
     print_table(COLUMNS, [(*row[:-1], group.state) for row, group in zip(table(groups), groups, strict=True)])
-    console = _console()
+    screen = console()
     for group in groups:
         if group.short:
-            console.print(f"{group.name} needs more epochs: {group.short}.")
+            screen.print(f"{group.name} needs more epochs: {group.short}.")
 
 
 def print_record(record: Record) -> None:
     """One run in full."""
-    console = _console()
-    console.print(printable(title(record.recipe) if record.recipe else record.name))
+    screen = console()
+    screen.print(printable(title(record.recipe) if record.recipe else record.name))
     for name, value in _facts(record).items():
         for line in textwrap.wrap(
-            printable(str(value)), max(40, console.width - 18), break_long_words=False, break_on_hyphens=False
+            printable(str(value)), max(40, screen.width - 18), break_long_words=False, break_on_hyphens=False
         ):
-            console.print(f"  {name:<15} {line}", soft_wrap=True)
+            screen.print(f"  {name:<15} {line}", soft_wrap=True)
             name = ""
-    console.print()
+    screen.print()
     curve = record.curve
     rows = [tuple(number(value) for value in row) for row in zip(*curve.values(), strict=True)]
     print_table(tuple(curve), ends(rows))
@@ -55,15 +46,15 @@ def print_record(record: Record) -> None:
     if not table.steps:
         return
     for name, step in (("at initialisation", 0), ("at the end", -1)):
-        console.print(f"\ngradient flow {name}")
+        screen.print(f"\ngradient flow {name}")
         columns = {quantity: [number(value) for value in table.row(quantity, step)] for quantity in table.values}
-        shown = _that_fit(console.width, {"layer": list(table.layers), **columns})
+        shown = _that_fit(screen.width, {"layer": list(table.layers), **columns})
         print_table(tuple(shown), list(zip(*shown.values(), strict=True)))
         if len(shown) <= len(columns):
-            console.print(f"and {len(columns) + 1 - len(shown)} more: unvanish export --layers")
-    console.print()
+            screen.print(f"and {len(columns) + 1 - len(shown)} more: unvanish export --layers")
+    screen.print()
     for line in diagnose_run(record).lines():
-        console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
+        screen.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
 
 FIRST = (
@@ -147,35 +138,3 @@ def number(value: object) -> str:
     if np.isnan(number):
         return "–"
     return f"{number:.4f}" if 1e-3 <= abs(number) < 1e4 or number == 0 else f"{number:.2e}"
-
-
-def print_table(columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    """Figures are never cut: prose gets what room is left, or is left out, and after it what can be spared."""
-    console = _console()
-    cells = dict(zip(columns, list(zip(*rows, strict=True)) or [()] * len(columns), strict=True))
-    # a heading may be broken between its words, a cell not at all
-    least = {name: max(map(len, (*name.split(), *texts))) for name, texts in cells.items() if name != PROSE}
-    least |= {name: LONGEST_NAME for name in NAMES if least.get(name, 0) > LONGEST_NAME}
-    whole = {name: max(map(len, (name, *cells[name]))) for name in least}
-    if _wide(least, 1) > console.width:
-        least = {name: width for name, width in least.items() if name != SPARED}
-    gap = GAP if _wide(least, GAP) <= console.width else 1
-    with_prose = PROSE in cells and _wide(least, gap) + gap + PROSE_NEEDS <= console.width
-    roomy = _wide({name: whole[name] for name in least}, gap) + with_prose * (gap + PROSE_NEEDS) <= console.width
-    shown = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
-    kept = [name for name in columns if name in least or (name == PROSE and with_prose)]
-    for name in kept:
-        width = None if name == PROSE else whole[name] if roomy else least[name]
-        shown.add_column(name, overflow="fold", width=width)
-    for row in rows:
-        shown.add_row(*(Text(printable(text)) for name, text in zip(columns, row, strict=True) if name in kept))
-    console.print(shown)
-
-
-def _wide(widths: Mapping[str, int], gap: int) -> int:
-    return sum(widths.values()) + gap * len(widths)
-
-
-def _console() -> Console:
-    terminal = sys.stdout.isatty()
-    return Console(highlight=False, markup=False, width=None if terminal else WIDTH_OF_A_PIPE)

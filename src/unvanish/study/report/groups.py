@@ -96,8 +96,8 @@ class Group:
 
     @property
     def predicted(self) -> float | None:
-        """`attenuation` at the initial weights, by mean-field theory."""
-        signal = predicted_signal(self.recipe)
+        """`attenuation` at the initial weights, by mean-field theory; `None` too where none was read to compare."""
+        signal = predicted_signal(self.recipe) if self.records else ()
         return signal[0] if signal else None
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from unvanish.core.statistics import ALPHA, BOOTSTRAP_FROM, Estimate, Paired, estimate, holm, indistinguishable, paired
-from unvanish.study.report.groups import Group
+from unvanish.study.report.groups import MOST_SHOWN, Group
 from unvanish.study.report.section import Section, Table
 from unvanish.study.report.story import BASELINE
 
@@ -172,6 +172,8 @@ def _of_constants(values: Values) -> list[str]:
 
 
 def _of_sets(values: Values) -> list[str]:
+    if len(values) > MOST_SHOWN:
+        return [f"Of {len(values)} methods not every pair is tested, only each against the baseline, if there is one."]
     sets = not_told_apart(values)
     if not sets:
         return ["Every method was told apart from every other."]
