@@ -1,0 +1,229 @@
+"""Studies as they run: real trainings in a worker process, on a small data set that is generated here."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import unvanish as uv
+from test_data_sets import of_tensors
+from unvanish.core.output import OutputError
+from unvanish.store.protocol import ENDED
+from unvanish.study.conduct import conduct, run_study
+from unvanish.study.executors.pool import WorkerPool
+from unvanish.study.plan import halving
+from unvanish.study.plan.search import greatest
+from unvanish.study.report.depths import mean_field_of
+from unvanish.study.report.of_study import groups_of, sections_of, write_study_report
+from unvanish.study.report.tidy import write_tidy
+from unvanish.study.settings import recipe_of
+from unvanish.train.process import device_named
+
+BASE = {"depth": 2, "width": 8, "activation": "relu", "init": "default", "batch": 10, "epochs": 4, "lr": 0.1}
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def study(name: str, **parts) -> uv.Study:
+    base = {**BASE, "data": of_tensors().name, **parts.pop("base", {})}
+    return uv.Study.model_validate({"name": name, "seeds": [1, 2, 3], "base": base, **parts})
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """A study of three cells, its store, and what is known of it."""
+    of = study("grid", axes={"lr": [0.0001, 0.1, 0.2]}, compare={"baseline": "lr 0.0001"})
+    folder = tmp_path_factory.mktemp("grid")
+    return of, folder, run_study(of, folder, jobs=1)
+
+
+def test_every_cell_has_every_seed(grid):
+    of, _, known = grid
+    for cell in of.cells:
+        assert {known(recipe).state for recipe in of.recipes(cell)} == {"finished"}
+    names = [group.name for group in groups_of(of, known)]
+    assert names == ["lr 0.0001", "lr 0.1", "lr 0.2"]
+
+
+def test_the_report_tells_what_differs(grid, tmp_path):
+    of, _, known = grid
+    sections = {section.id: section for section in sections_of(of, known, groups_of(of, known))}
+    against = sections["significance"].tables[1]
+    assert [row[:2] for row in against.rows] == [("lr 0.0001", "lr 0.1"), ("lr 0.0001", "lr 0.2")]
+    assert against.rows[1][-1] == "yes"
+    write_study_report(of, known, tmp_path / "grid.html")
+    page = (tmp_path / "grid.html").read_text()
+    assert "What can be told apart" in page
+    assert 'id="significance"' in page
+    assert "generated" in page  # the data set
+    write_study_report(of, known, tmp_path / "grid.md", tmp_path / "figures", "svg", "400px")
+    assert "| lr 0.0001 | lr 0.1 |" in (tmp_path / "grid.md").read_text()
+    assert (tmp_path / "figures" / "intervals.svg").read_text().startswith("<svg")
+
+
+def test_what_is_exported_is_tidy(grid, tmp_path):
+    of, _, known = grid
+    write_tidy(of, known, tmp_path / "runs.csv")
+    rows = rows_of(tmp_path / "runs.csv")
+    assert len(rows) == 9
+    assert {(row["lr"], row["seed"]) for row in rows} == {(lr, s) for lr in ("0.0001", "0.1", "0.2") for s in "123"}
+    assert len({row["run"] for row in rows}) == 9
+    assert {row["state"] for row in rows} == {"finished"}
+    write_tidy(of, known, tmp_path / "epochs.csv", curves=True)
+    epochs = rows_of(tmp_path / "epochs.csv")
+    assert len(epochs) == 9 * 4
+    last = {row["run"]: row["val_acc"] for row in epochs if row["epoch"] == "4"}
+    assert last == {row["run"]: row["last_val_acc"] for row in rows}
+    with pytest.raises(uv.RecipeError, match=r"a \.csv or a \.parquet"):
+        write_tidy(of, known, tmp_path / "runs.xlsx")
+
+
+def test_parquet_holds_the_same_with_types(grid, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'unvanish[study]'")
+    of, _, known = grid
+    write_tidy(of, known, tmp_path / "runs.parquet")
+    table = parquet.read_table(tmp_path / "runs.parquet")
+    assert table.num_rows == 9
+    assert table.schema.field("lr").type == "double"
+    assert table.schema.field("seed").type == "int64"
+    assert sorted(set(table.column("lr").to_pylist())) == [0.0001, 0.1, 0.2]
+
+
+def test_parquet_without_pyarrow_says_what_to_install(grid, tmp_path, monkeypatch):
+    of, _, known = grid
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(OutputError, match=r"pip install 'unvanish\[study\]'"):
+        write_tidy(of, known, tmp_path / "runs.parquet")
+
+
+def test_the_same_again_trains_nothing_and_a_study_that_grew_trains_what_is_new(grid):
+    of, folder, _ = grid
+    events = []
+    with uv.Store.writer(folder) as store:
+        conduct(of, store, executor=WorkerPool(1), device=device_named("cpu"), listen=events.append)
+        assert not events
+        grown = uv.Study.model_validate({**of.model_dump(by_alias=True), "seeds": [1, 2, 3, 4]})
+        conduct(grown, store, executor=WorkerPool(1), device=device_named("cpu"), listen=events.append)
+    assert [event.kind for event in events].count("ended") == 3
+
+
+def test_a_search_trains_what_it_asks_for(tmp_path):
+    """The deeper networks are too deep for four epochs."""
+    of = study("s", base={"init": 0.05, "activation": "sigmoid"}, search={"low": 1, "high": 4, "trains": 0.9})
+    known = run_study(of, tmp_path, jobs=2)
+    found = greatest(of, of.cells[0], known)
+    assert found.ended
+    assert (found.trained, found.failed) == (None, 1)
+    easy = study("s", base={"epochs": 20}, search={"low": 1, "high": 4, "trains": 0.8})
+    known = run_study(easy, tmp_path, jobs=2)
+    assert greatest(easy, easy.cells[0], known).trained == 4
+    (section,) = [one for one in sections_of(easy, known, []) if one.id == "greatest"]
+    assert section.tables[0].rows[0][1] == "4 or more"
+    write_study_report(easy, known, tmp_path / "s.md")
+    write_tidy(easy, known, tmp_path / "s.csv")
+    depths = [row["depth"] for row in rows_of(tmp_path / "s.csv")]
+    assert sorted(set(depths)) == ["1", "2", "4"]
+
+
+def test_halving_stops_what_is_behind_and_trains_the_rest_to_its_end(tmp_path):
+    of = study(
+        "h", axes={"lr": [1e-5, 1e-4, 0.1, 0.2]}, base={"epochs": 6},
+        halving={"epochs": [2, 4], "keep": 0.5, "held_out": 30},
+    )  # fmt: skip
+    known = run_study(of, tmp_path, jobs=1)
+    stopped = {cell.name: epochs for cell, epochs in halving.stopped(of, known).items()}
+    assert {"lr 1e-05", "lr 0.0001"} <= stopped.keys()
+    assert sorted(stopped.values()) == [2, 2, 4]
+    for cell in of.cells:
+        outcomes = [known.outcomes[recipe.digest()] for recipe in of.recipes(cell)]
+        reached = {one.epochs for one in outcomes}
+        assert reached == ({stopped[cell.name]} if cell.name in stopped else {6})
+        assert {one.state for one in outcomes} == ({"unfinished"} if cell.name in stopped else {"finished"})
+    (section,) = [one for one in sections_of(of, known, groups_of(of, known)) if one.id == "stopped"]
+    assert [row[0] for row in section.tables[0].rows] == list(stopped)
+    one = of.recipes(of.cells[2])[0]
+    alone = uv.run(one)  # stopping at rungs and going on leaves the same numbers
+    with uv.Store.writer(tmp_path) as store:
+        assert store.record(one.digest()).curve["val_loss"] == alone.curve["val_loss"] or "lr 0.1" in stopped
+
+
+def test_a_selection_ends_on_the_test_images(tmp_path):
+    of = study("c", select={"setting": "lr", "values": [1e-5, 0.1], "held_out": 30})
+    known = run_study(of, tmp_path, jobs=1)
+    (group,) = groups_of(of, known)
+    assert group.recipe.held_out is None
+    assert group.recipe.optimizer.lr == 0.1
+    (section,) = [one for one in sections_of(of, known, [group]) if one.id == "selection"]
+    assert section.tables[0].rows[0][1] == "0.1"
+
+
+def test_a_budget_ends_the_study_and_the_next_call_goes_on(tmp_path):
+    of = study("b", base={"epochs": 4000}, axes={"lr": [0.1, 0.2]}, budget={"minutes": 0.05}, seeds=[1])
+    reasons = []
+    with uv.Store.writer(tmp_path) as store:
+        listen = lambda event: reasons.append(event.data.get("reason")) if event.kind == "stopping" else None  # noqa: E731
+        known = conduct(of, store, executor=WorkerPool(1), device=device_named("cpu"), listen=listen)
+    assert reasons == ["the 0.05 minutes of its budget are over"]
+    outcomes = list(known.outcomes.values())
+    assert not all(one.state in ENDED for one in outcomes)
+    before = max(one.epochs for one in outcomes)
+    assert before > 0
+    again = run_study(of, tmp_path, jobs=1)
+    assert sum(one.epochs for one in again.outcomes.values()) > sum(one.epochs for one in outcomes)
+
+
+def test_theory_is_asked_of_gaussian_networks_only():
+    field = mean_field_of(recipe_of({"depth": 5, "activation": "tanh", "weight_var": 1.5, "bias_var": 0.05}))
+    assert field is not None
+    assert (field.weight_var, field.bias_var, field.activation.name) == (1.5, 0.05, "Tanh")
+    published = mean_field_of(uv.baseline())
+    assert published is not None
+    assert published.weight_var == pytest.approx(128 * 0.05**2)
+    for other in ({"remedies": ["normalize-inside"]}, {"remedies": ["skip-every-block"]}, {"init": "default"}):
+        assert mean_field_of(recipe_of({"depth": 5, **other})) is None
+
+
+def test_the_phase_diagram_has_theory_s_line(tmp_path):
+    base = {name: value for name, value in BASE.items() if name not in ("init", "depth")}
+    base |= {"data": of_tensors().name, "activation": "tanh", "bias_var": 0.05, "epochs": 1}
+    axes = {"depth": [2, 5, 9], "weight_var": [1.0, 1.76, 3.0]}
+    of = uv.Study.model_validate({"name": "p", "seeds": [1], "base": base, "axes": axes})
+    known = run_study(of, tmp_path, jobs=1)
+    write_study_report(of, known, tmp_path / "p.html", tmp_path / "figures", "svg", "400px")
+    assert "phase-diagram.svg" in {path.name for path in (tmp_path / "figures").iterdir()}
+    (section,) = [one for one in sections_of(of, known, []) if one.id == "phases"]
+    assert [row[1] for row in section.tables[0].rows] == ["ordered", "ordered", "chaotic"]
+    assert float(section.tables[0].rows[0][3]) == pytest.approx(22, abs=1)  # 6 ξ_c at σ_w² = 1, σ_b² = 0.05
+
+
+def test_the_command_runs_reports_and_exports(tmp_path):
+    x, y = np.eye(4, dtype=np.float32).repeat(8, 0), np.arange(4).repeat(8)
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'name = "mine"\nseeds = [1, 2]\n[base]\ndata = "mine.npz"\ndepth = 1\nwidth = 8\nepochs = 2\nbatch = 4\n'
+        "[axes]\nlr = [0.1, 0.2]\n"
+    )
+
+    def said(*words: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "unvanish", "study", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    dry = said("run", file, "--dry-run", "--store", "store")
+    assert dry.returncode == 0, dry.stderr
+    assert not (tmp_path / "store").exists()
+    done = said("run", file, "--store", "store", "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(Path("store") / "mine.html")
+    assert "2/2" in said("status", file, "--store", "store").stdout
+    assert said("export", file, "--store", "store", "--to", "-").stdout.count("\n") == 5
+    assert said("report", file, "--store", "store", "--to", "mine.md").stdout == "mine.md\n"
+    wrong = said("run", tmp_path / "none.toml")
+    assert (wrong.returncode, "cannot be read" in wrong.stderr) == (2, True)
+    assert "weight_var" in said("settings").stdout
