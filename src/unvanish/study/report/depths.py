@@ -17,7 +17,8 @@ from unvanish.remedies import (
     WeightIncreasing,
     XavierInit,
 )
-from unvanish.theory import MeanField
+from unvanish.theory import Activation, MeanField
+from unvanish.theory.gaussian import moments
 from unvanish.train.leaves import leaf_sequence
 
 # after which a network is still one of independent Gaussian weights, which the theory is of
@@ -50,17 +51,19 @@ def mean_field_of(recipe: Recipe) -> MeanField | None:
         return None
     weight_var = layer.in_features * float(layer.weight.detach().double().square().mean())
     bias_var = float(layer.bias.detach().double().square().mean()) if layer.bias is not None else 0.0
-    return MeanField(phi, _exact(recipe, weight_var, layer.in_features), _exact_bias(recipe, bias_var))
+    return MeanField(phi, _exact(recipe, phi, weight_var, layer.in_features), _exact_bias(recipe, bias_var))
 
 
-def _exact(recipe: Recipe, measured: float, width: int) -> float:
+def _exact(recipe: Recipe, phi: Activation, measured: float, width: int) -> float:
     """The variance that the recipe names, where it does, in place of what the drawn weights came to."""
     for remedy in reversed(recipe.remedies):
         if isinstance(remedy, GaussianInit):
             return remedy.weight_var
         if isinstance(remedy, WeightIncreasing):
             return width * remedy.std**2
-        if isinstance(remedy, HeInit | XavierInit):
+        if isinstance(remedy, HeInit):
+            return 1 / moments(phi, 1.0)[2]
+        if isinstance(remedy, XavierInit):
             return measured
     return measured if recipe.init_std is None else width * recipe.init_std**2
 

@@ -20,6 +20,8 @@ def markdown(groups: Sequence[Group], sections: Sequence[Section] = ()) -> str:
             parts += [f"{_cell(one.caption)}:", _table(one.columns, one.rows)]
     if compared := comparisons(list(groups)):
         parts += ["Ours beside the published numbers:", _table(*_comparison_rows(compared))]
+    if not groups:
+        return "\n\n".join(parts) + "\n"
     seconds = sum(group.seconds for group in groups)
     epochs = sum(outcome.epochs for group in groups for outcome in group.outcomes.values())
     parts.append(f"{epochs:,} epochs in {seconds:,.0f} process-seconds of training. Measured on:")
