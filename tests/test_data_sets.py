@@ -123,6 +123,9 @@ def test_a_numpy_file_is_never_unpickled(tmp_path):
     [
         (([[1.0]], [0.5]), "whole numbers"),
         (([[1.0]], [-1]), "whole numbers"),
+        (([[1]], [0]), "uint8"),
+        (([[1.0]], [10**12]), "at most"),
+        (([[1.0], [1.0, 2.0]], [0, 0]), "no array of numbers"),
         (([[1.0]], [0, 1]), r"need labels of shape \[1\]"),
         (([1.0], [0]), r"shape \[N, …\]"),
         (([[float("nan")]], [0]), "NaN"),

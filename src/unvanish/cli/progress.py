@@ -72,7 +72,9 @@ class StudyProgress:
                 if self.progress and digest in self.tasks:
                     self.progress.remove_task(self.tasks.pop(digest))
                 seconds, error = time.monotonic() - self.began[digest], event.data["error"]
-                accuracy = f", test accuracy {self.accuracy[digest]:.4f}" if digest in self.accuracy else ""
+                accuracy = (
+                    f", {_images(recipe)} accuracy {self.accuracy[digest]:.4f}" if digest in self.accuracy else ""
+                )
                 said = f"{event.data['state']} after {seconds:.0f} s{accuracy}{': ' + error if error else ''}"
                 self._say(f"  {name}  {said}")
 
@@ -170,6 +172,10 @@ def title(recipe: Recipe) -> str:
 
 def short_title(recipe: Recipe) -> str:
     return label(recipe) + _seed(recipe)
+
+
+def _images(recipe: Recipe) -> str:
+    return "test" if recipe.held_out is None else "held-out"
 
 
 def _seed(recipe: Recipe) -> str:

@@ -13,12 +13,15 @@ from unvanish.core.errors import RecipeError
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.output import write_output
 from unvanish.core.recipe import Recipe
-from unvanish.core.remedy import Remedy
+from unvanish.core.remedy import InitRemedy, Remedy
+from unvanish.data.known import load_data
 from unvanish.models.mlp import MLP
+from unvanish.remedies import WeightIncreasing
 from unvanish.study.methods import baseline
 from unvanish.study.settings import init_named, recipe_of, remedy_named
 
 KINDS = (".json", ".toml")
+DRAWING = (InitRemedy, WeightIncreasing)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -66,9 +69,15 @@ def recipe_with(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
     if recipe is None:
         return recipe_of(settings)
     given, changes = dict(settings), {}
-    if any(name in given for name in ("method", "data")):
-        raise RecipeError("--method and --data make a recipe of their own; leave them out beside --recipe")
+    if "method" in given:
+        raise RecipeError("--method makes a recipe of its own; leave it out beside --recipe")
     network = recipe.network
+    if "data" in given:  # the same again, or another, to which the network is fitted
+        found = load_data(given.pop("data"))
+        changes["data"] = found.name
+        if isinstance(network, MLP):
+            network = replace(network, inputs=found.inputs, classes=found.classes)
+            changes["network"] = network
     shape = {name: given.pop(name) for name in ("depth", "width", "activation") if name in given}
     if shape:
         if not isinstance(network, MLP):
@@ -80,11 +89,13 @@ def recipe_with(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
         drawn = init_named(given.pop("init"))
         changes["init_std"] = None if isinstance(drawn, Remedy) else drawn
         remedies = (drawn, *remedies) if isinstance(drawn, Remedy) else remedies
+        changes["remedies"] = tuple(one for one in recipe.remedies if not isinstance(one, DRAWING))
     if "optimizer" in given or "lr" in given:
         old = recipe.optimizer
         name = given.pop("optimizer", old.name)
         same = str(name).lower() == old.name.lower()
-        changes["optimizer"] = Optimizer(name, given.pop("lr", old.lr), old.options if same else {})
+        usual = old.lr if same else 0.01 if str(name).lower() == "sgd" else 0.001
+        changes["optimizer"] = Optimizer(name, given.pop("lr", usual), old.options if same else {})
     return recipe.but(**changes, **given).with_remedies(*remedies)
 
 

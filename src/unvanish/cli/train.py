@@ -92,7 +92,9 @@ def train(
             help="Evaluate on the last N training images, not trained on, in place of the test images.",
         ),
     ] = None,
-    seeds: Annotated[str, typer.Option(metavar="1,2,…", help="One run for each seed.")] = "42",
+    seeds: Annotated[
+        str | None, typer.Option(metavar="1,2,…", help="One run for each seed. (default: the recipe's, or 42)")
+    ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(
@@ -141,7 +143,7 @@ def train(
         }  # fmt: skip
         settings = {name: value for name, value in given.items() if value is not None}
         own = recipe_with(None if recipe is None else read_recipe(recipe), settings)
-        recipes = [own.but(seed=seed) for seed in seeds_in(seeds)]
+        recipes = [own] if seeds is None else [own.but(seed=seed) for seed in seeds_in(seeds)]
         if save_recipe is not None:
             write_recipe(recipes[0], save_recipe)
         if dry_run:

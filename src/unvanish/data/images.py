@@ -93,6 +93,7 @@ class DataSet:
         return f"DataSet({self.name!r}: {counts} inputs of {self.inputs:,} numbers, {self.classes} classes)"
 
 
+MOST_CLASSES = 1_000_000
 OWN: dict[str, DataSet] = {}  # of one's own, by name: what a recipe of this process can name
 
 
@@ -111,6 +112,10 @@ def _images(part: str, pair: Any) -> Images:
         raise DataError(f"{part}: {list(inputs.shape)} inputs need labels of shape [{len(inputs)}], at least one")
     if labels.is_floating_point() or labels.is_complex() or int(labels.min()) < 0:
         raise DataError(f"{part}: labels are whole numbers from 0 on, one for each input")
+    if int(labels.max()) >= MOST_CLASSES:
+        raise DataError(f"{part}: a label is {int(labels.max()):,}; there may be at most {MOST_CLASSES:,} classes")
+    if inputs.dtype is not torch.uint8 and not inputs.is_floating_point():
+        raise DataError(f"{part}: inputs are bytes (uint8), which are divided by 255, or floats, not {inputs.dtype}")
     inputs = inputs.flatten(1)
     if inputs.dtype is not torch.uint8:
         inputs = inputs.float()
@@ -120,9 +125,14 @@ def _images(part: str, pair: Any) -> Images:
 
 
 def _tensor(part: str, value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
     try:
-        return value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
-    except TypeError:
+        array = np.array(value)
+        if array.dtype.kind in "ui" and array.dtype != np.uint8:  # torch has no arithmetic of some of them
+            array = array.astype(np.int64)
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{part} holds {in_brief(value)}, which is no array of numbers") from None
 
 

@@ -10,7 +10,7 @@ from unvanish.diagnosis.diagnosis import Diagnosis, diagnose
 from unvanish.diagnosis.examination import Examination
 from unvanish.store.record import Record
 
-CLASSES = 10
+CLASSES = 10  # where the recipe does not say how many
 LEARNED = 0.2  # of the way from guessing to no error
 
 
@@ -30,7 +30,8 @@ def _learned(record: Record) -> bool | None:
     last = record.outcome.last_val_acc
     if last is None or not math.isfinite(last):
         return None
-    return (last - 1 / CLASSES) / (1 - 1 / CLASSES) >= LEARNED
+    guess = 1 / getattr(getattr(record.recipe, "network", None), "classes", CLASSES)
+    return (last - guess) / (1 - guess) >= LEARNED
 
 
 def _title(record: Record) -> str:

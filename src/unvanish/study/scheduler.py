@@ -45,6 +45,9 @@ LOOK_EVERY_S = 1.0  # at what is trained elsewhere
 log = logging.getLogger("unvanish")
 
 
+Prepared = tuple[list[Queued], list[Queued], list[str]]
+
+
 def train_all(
     recipes: Sequence[Recipe | Wanted],
     store: RunStore,
@@ -74,14 +77,14 @@ def train_all(
         store.forget_lost_runs()
     most = together or (TOGETHER if device.type == "cuda" else 1)
 
-    def prepared(wanted: Sequence[Wanted]) -> tuple[list[Queued], list[Queued]]:
-        """Those that have not ended in the store: what can be trained here, and what is trained elsewhere."""
+    def prepared(wanted: Sequence[Wanted]) -> Prepared:
+        """What can be trained here, what is trained elsewhere, and what has ended in the store already."""
         different = {one.recipe.digest(): one for one in wanted}
         shapes = {digest: shape_of_recipe(one.recipe) if most > 1 else None for digest, one in different.items()}
         known = store.summaries() if most > 1 and not fresh else []
         ended = {run.digest for run in known if run.outcome.state in ENDED}
         alike = Counter(shape for digest, shape in shapes.items() if digest not in ended)
-        waiting, elsewhere = list[Queued](), list[Queued]()
+        waiting, elsewhere, ended_here = list[Queued](), list[Queued](), list[str]()
         for digest, (recipe, until) in different.items():
             shape = shapes[digest]
             ensemble = shape is not None and alike[shape] > 1
@@ -89,13 +92,14 @@ def train_all(
             start = _standing(store, recipe, about, restart_damaged or fresh)
             if start.ended and not fresh:
                 stream.tell(Event("known", digest))
+                ended_here.append(digest)
             else:
                 total = sum(recipe.stage_epochs())
                 until = until if until and until < total else None
                 anew = fresh and not start.elsewhere
                 run = Queued(recipe, digest, about, shape, total, 0 if anew else start.epochs, until, fresh=anew)
                 (elsewhere if start.elsewhere else waiting).append(run)
-        return waiting, elsewhere
+        return waiting, elsewhere, ended_here
 
     with executor:
         scheduler = _Scheduler(prepared, store, executor, device, most, stream, more)
@@ -124,7 +128,7 @@ class _Scheduler:
 
     def __init__(
         self,
-        prepared: Callable[[Sequence[Wanted]], tuple[list[Queued], list[Queued]]],
+        prepared: Callable[[Sequence[Wanted]], Prepared],
         store: RunStore,
         executor: Executor,
         device: torch.device,
@@ -147,9 +151,13 @@ class _Scheduler:
         """Runs that are to be trained, if they are not on their way or have ended already."""
         queues = (self.waiting, self.elsewhere, *self.at.values())
         busy = {run.digest for runs in queues for run in runs if run.goes_on} | self.ended
-        waiting, elsewhere = self.prepared([one for one in wanted if one.recipe.digest() not in busy])
+        waiting, elsewhere, ended = self.prepared([one for one in wanted if one.recipe.digest() not in busy])
         self.waiting += waiting
         self.elsewhere += elsewhere
+        self.ended.update(ended)
+        if self.more is not None:
+            for digest in ended:  # another machine was faster
+                self.add(self.more(digest))
 
     def work(self, minutes: float | None) -> None:
         until = math.inf if minutes is None else time.monotonic() + 60 * minutes

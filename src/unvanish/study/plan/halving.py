@@ -1,5 +1,8 @@
 """Successive halving: the cells that are behind after so many epochs are stopped, and never in silence.
 
+Who goes on is decided on held-out training images. The cells that are left in the end are then trained on all of
+them, and judged on the test images, once.
+
 (Jamieson & Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization", algorithm 1.) The
 runs that are stopped stay in the store as unfinished, with their checkpoint, and in the report as stopped.
 """
@@ -9,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from unvanish.core.recipe import Recipe
 from unvanish.study.jobs import Wanted
 from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import Known
@@ -53,10 +57,15 @@ def wanted(study: Study, known: Known) -> list[Wanted]:
     assert study.halving is not None
     ahead = sorted(study.halving.epochs)[len(decided) :]
     left = [cell for cell, _ in decided[-1].order[: decided[-1].kept]] if decided else study.cells
-    runs = [recipe for cell in left for recipe in study.recipes(cell) if known(recipe) is None]
     if not ahead:
-        return [Wanted(recipe) for recipe in runs]
+        return [Wanted(recipe) for cell in left for recipe in final(study, cell) if known(recipe) is None]
+    runs = [recipe for cell in left for recipe in study.recipes(cell) if known(recipe) is None]
     return [Wanted(recipe, ahead[0]) for recipe in runs if known.after(recipe, ahead[0]) is None]
+
+
+def final(study: Study, cell: Cell) -> tuple[Recipe, ...]:
+    """Of a cell that is left in the end: trained on all training images."""
+    return study.recipes(cell, held_out=cell.settings.get("held_out"))
 
 
 def _mean(study: Study, cell: Cell, known: Known, epochs: int) -> float | None:

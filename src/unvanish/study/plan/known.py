@@ -40,7 +40,7 @@ class InStore:
         curve = self.curves[digest]
         if len(curve) >= epochs:
             return curve[epochs - 1]
-        return 0.0 if self.outcomes[digest].state in ("diverged", "failed") else None
+        return 0.0 if self.outcomes[digest].state == "diverged" else None
 
     def read_again(self, digest: str) -> None:
         """A run has gone on."""
@@ -50,9 +50,9 @@ class InStore:
 
 
 def accuracies(known: Known, recipes: Sequence[Recipe], by: str = "last") -> list[float] | None:
-    """One for each run, 0 where it has none: it diverged or failed. `None` where some have not ended."""
+    """One for each run, 0 where it diverged. `None` where some have not ended, or failed, which says nothing."""
     outcomes = [known(recipe) for recipe in recipes]
-    if any(outcome is None for outcome in outcomes):
+    if any(outcome is None or outcome.state == "failed" for outcome in outcomes):
         return None
     return [accuracy(outcome, by) for outcome in outcomes if outcome is not None]
 

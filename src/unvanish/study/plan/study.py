@@ -16,6 +16,7 @@ from unvanish.study.plan.cells import Cell, cells_of
 from unvanish.study.settings import SETTINGS
 
 MOST_RUNS = 1_000_000
+WHOLE = ("depth", "width", "epochs", "batch", "samples")
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Values = Annotated[list[Any], Field(min_length=1)]
@@ -82,7 +83,7 @@ class Halving(Part):
 
 
 class Budget(Part):
-    """minutes of training, after which the study ends where it is; the most runs that it may have."""
+    """minutes of training in a call, after which the study ends where it is; the most runs that a grid may have."""
 
     minutes: Annotated[float, Field(gt=0)] | None = None
     runs: Annotated[int, Field(gt=0, le=MOST_RUNS)] = MOST_RUNS
@@ -151,8 +152,15 @@ class Study(Part):
             names = [cell.name for cell in self.cells]
             guess = did_you_mean(self.compare.baseline, names) or f"; there are {', '.join(names[:12])}"
             raise RecipeError(f"no cell is called '{self.compare.baseline}'{guess}")
+        names = [cell.name for cell in self.cells]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise RecipeError(f"two cells are called '{twice}': give values that differ")
         for cell in self.cells:  # a mistake is told now, not after hours
-            cell.recipe(self.seeds[0], **self._first())
+            for recipe in [cell.recipe(self.seeds[0], **others) for others in self._tried()]:
+                if self.halving is not None and max(self.halving.epochs) >= sum(recipe.stage_epochs()):
+                    last = max(self.halving.epochs)
+                    raise RecipeError(f"halving after {last} epochs needs trainings that are longer")
         return self
 
     def _settings(self) -> Mapping[str, None]:
@@ -160,10 +168,13 @@ class Study(Part):
         groups = [self.base, self.axes, *self.zipped, *self.listed, filter(None, own)]
         return dict.fromkeys(name for group in groups for name in group)
 
-    def _first(self) -> dict[str, Any]:
+    def _tried(self) -> list[dict[str, Any]]:
+        """The settings besides a cell's own, as far as they are known now."""
         if self.search is not None:
-            return {self.search.setting: self.search.low}
-        return {} if self.select is None else {self.select.setting: self.select.values[0]}
+            if self.search.setting not in WHOLE:
+                raise RecipeError(f"a search needs a setting of whole numbers: {', '.join(WHOLE)}")
+            return [{self.search.setting: self.search.low}]
+        return [{}] if self.select is None else [{self.select.setting: value} for value in self.select.values]
 
     @cached_property
     def cells(self) -> list[Cell]:

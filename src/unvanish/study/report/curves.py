@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from unvanish.study.report.groups import Group
+from unvanish.study.report.groups import Group, judged_on
 from unvanish.study.report.palette import LABELS, ONLY_SHOWN, encoding, labelled, looks, shown, spread_apart
 from unvanish.study.report.published_length import published_length
 
@@ -45,7 +45,7 @@ def curves(groups: Sequence[Group], quantity: str) -> alt.LayerChart:
     tips = [
         alt.Tooltip("method:N", title="method"),
         alt.Tooltip("epoch:Q", title="epoch"),
-        alt.Tooltip("v:Q", title=f"{title.split()[0]}, test images"),
+        alt.Tooltip("v:Q", title=f"{title.split()[0]}, {judged_on(groups)}"),
         alt.Tooltip("t:Q", title=f"{title.split()[0]}, training images"),
     ]
     base = (

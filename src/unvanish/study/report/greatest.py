@@ -41,7 +41,7 @@ def section(study: Study, found: dict[Cell, Greatest]) -> Section:
     setting = search.setting
     sentences = [
         f"The greatest {setting} at which more than half of {len(study.seeds)} seeds reach an accuracy of "
-        f"{search.trains} in the last epoch, looked for between {search.low} and {search.high}: doubled until it "
+        f"{search.trains} in the last epoch on the {_images(study)}, looked for between {search.low} and {search.high}: doubled until it "
         f"fails, then halved on a log scale, until what failed is at most {search.within} times what trained.",
         "A search takes for granted that what trains at one value trains below it. It is of this many steps and this "
         "learning rate: with more steps, deeper networks train.",
@@ -81,6 +81,10 @@ def figure(study: Study, found: dict[Cell, Greatest]) -> alt.LayerChart:
         ),
         description=f"The greatest {search.setting} at which each cell trains.",
     )
+
+
+def _images(study: Study) -> str:
+    return "test images" if study.recipes(study.cells[0])[0].held_out is None else "held-out training images"
 
 
 def _listed(values: tuple[float, ...]) -> str:

@@ -145,6 +145,14 @@ class Group:
         return sum(run.outcome.seconds for run in self.all_runs)
 
 
+def judged_on(groups: Sequence[Group]) -> str:
+    """The images that accuracies are of."""
+    held_out = {group.recipe.held_out is not None for group in groups}
+    if len(held_out) > 1:
+        return "test or held-out images"
+    return "held-out training images" if held_out == {True} else "test images"
+
+
 def _known_mean(seeds: Array) -> Array:
     """Over the first dimension, of the values that are there; NaN where none is."""
     known = ~np.isnan(seeds)

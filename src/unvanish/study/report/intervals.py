@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from unvanish.study.report.groups import Group
+from unvanish.study.report.groups import Group, judged_on
 from unvanish.study.report.palette import encoding
 from unvanish.study.report.significance import estimates, values_of
 
@@ -23,7 +23,7 @@ def intervals(groups: Sequence[Group], by: str = "last") -> alt.LayerChart | Non
     ]
     points = [{"method": name, "v": v, "seed": seed} for name in names for seed, v in values[name].items()]
     y = alt.Y("method:N", sort=names, title=None)
-    x = alt.X("v:Q", title="accuracy, test images", scale=alt.Scale(zero=False))
+    x = alt.X("v:Q", title=f"accuracy, {judged_on(groups)}", scale=alt.Scale(zero=False))
     seeds = alt.Chart(alt.Data(values=points)).mark_point(size=24, opacity=0.55)
     seeds = seeds.encode(x=x, y=y, color=encoding(names)["color"], tooltip=["method:N", "seed:Q", "v:Q"])
     tips = ["method:N", "mean:Q", alt.Tooltip("low:Q", title="from"), alt.Tooltip("high:Q", title="to"), "n:Q"]

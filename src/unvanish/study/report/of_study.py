@@ -31,8 +31,9 @@ def reported(study: Study, cell: Cell, known: Known) -> Sequence[Recipe]:
     if study.select is not None:
         best = select.chosen(study, cell, known)
         return () if best is None else select.final(study, cell, best)
-    if study.halving is not None and cell in halving.stopped(study, known):
-        return ()
+    if study.halving is not None:
+        decided = len(halving.rungs(study, known)) == len(study.halving.epochs)
+        return halving.final(study, cell) if decided and cell not in halving.stopped(study, known) else ()
     return study.recipes(cell)
 
 
@@ -142,8 +143,9 @@ def _stopped(study: Study, known: InStore) -> Section:
     sentence = (
         f"This study stops what falls behind: after {', '.join(map(str, sorted(part.epochs)))} epochs the best "
         f"{part.keep:.0%} of the cells go on, by their mean accuracy over the seeds on {part.held_out:,} held-out "
-        "training images. Those that were stopped are not in the results above. A method that starts slowly is stopped "
-        "by this even if it would have ended best."
+        "training images. Those that are left in the end are trained anew on all training images and judged on the "
+        "test images, once; those that were stopped are not in the results above. A method that starts slowly is "
+        "stopped by this even if it would have ended best."
     )
     columns = ("stopped", "after epochs", "accuracy then", "place", "went on")
     return Section("stopped", "What was stopped", [sentence], [Table("Stopped cells", columns, rows)])

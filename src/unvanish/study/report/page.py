@@ -21,7 +21,7 @@ from unvanish.render.templates import rendered
 from unvanish.study.report.exports import as_csv, as_latex, bibtex
 from unvanish.study.report.figures import AnyFigure, file_name
 from unvanish.study.report.formulas import of_remedies
-from unvanish.study.report.groups import MOST_SHOWN, Group, recipe_of
+from unvanish.study.report.groups import MOST_SHOWN, Group, judged_on, recipe_of
 from unvanish.study.report.palette import looks
 from unvanish.study.report.published import comparisons
 from unvanish.study.report.results import COLUMNS, as_factor, different_environments, headline, numbers, table
@@ -41,6 +41,7 @@ def page(
         "unvanish.study.report",
         "report.html",
         title=title,
+        judged_on=judged_on(groups),
         sections=sections,
         maps=few and bool(groups),
         data=sorted({recipe.data.partition("@")[0] for recipe in recipes}),

@@ -36,8 +36,8 @@ class Point:
 
 
 def points(study: Study, known: Known) -> list[Point]:
-    """Those that are known, of a study that varies both; none of any other."""
-    if not all(name in study.axes and len(study.axes[name]) > 1 for name in AXES):
+    """Those that are known, of a study that varies both and nothing else; none of any other."""
+    if not all(set(cell.varied) == set(AXES) for cell in study.cells) or len(study.cells) < 4:
         return []
     found = [(cell, accuracies(known, study.recipes(cell), study.compare.by)) for cell in study.cells]
     return [_point(study, cell, values) for cell, values in found if values]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from unvanish.core.statistics import ALPHA, BOOTSTRAP_FROM, Estimate, Paired, estimate, holm, indistinguishable, paired
-from unvanish.study.report.groups import MOST_SHOWN, Group
+from unvanish.study.report.groups import MOST_SHOWN, Group, judged_on
 from unvanish.study.report.section import Section, Table
 from unvanish.study.report.story import BASELINE
 
@@ -25,10 +25,14 @@ class Tested:
 
     @property
     def told_apart(self) -> bool:
-        """Different, and not by chance; two numbers that are the same at every seed differ without a test."""
-        if math.isnan(self.p):
-            return self.found.difference.n > 1 and self.found.difference.same and not self.found.equal
-        return self.p < ALPHA
+        """p < 0.05 after the correction. Where there is no test, nothing is told apart."""
+        return not math.isnan(self.p) and self.p < ALPHA
+
+    @property
+    def verdict(self) -> str:
+        if self.found.equal:
+            return "the same"
+        return "no test" if math.isnan(self.p) else "yes" if self.told_apart else "no"
 
 
 Values = Mapping[str, Mapping[int, float]]  # method → seed → accuracy
@@ -89,10 +93,12 @@ def significance(groups: Sequence[Group], baseline: str | None = None, by: str =
         )
     reference = baseline or (BASELINE if BASELINE in values else None)
     sentences = [
-        f"Accuracy {which}, over {seeds} seeds. Intervals are Student's 95 %"
+        f"Accuracy on the {judged_on(groups)} {which}, over {seeds} seeds. Intervals are Student's 95 %"
         + (f", from {BOOTSTRAP_FROM} seeds on those of the bootstrap" if seeds >= BOOTSTRAP_FROM else "")
         + ". Tests are Student's paired test, the same seed of one method against that of the other, with Holm's "
-        "correction for the number of tests; told apart means p < 0.05. d_z is the mean difference over its standard "
+        "correction for the number of tests; told apart means p < 0.05. There are two "
+        "families of tests: each method against the baseline, and, stricter, all pairs; the sets below are of the "
+        "second. d_z is the mean difference over its standard "
         "deviation.",
         *_of_constants(values),
         *left_out,
@@ -142,7 +148,13 @@ def _against(values: Values, pairs: Sequence[tuple[str, str]], caption: str) -> 
                 effects,
                 _p(found.p),
                 _p(one.p),
-                "yes" if one.told_apart else "the same" if one.found.equal else "no",
+                "the same"
+                if one.found.equal
+                else "no test"
+                if math.isnan(one.p)
+                else "yes"
+                if one.told_apart
+                else "no",
             )
         )
     columns = ("first", "second", "difference", "95 % interval", "d_z", "its interval", "p", "p, Holm", "told apart")
@@ -166,7 +178,7 @@ def _of_constants(values: Values) -> list[str]:
             found.setdefault(one.mean, []).append(name)
     return [
         f"{_listed(names)}: all seeds gave {value:.4f}, the same number. Nothing is known of how it would spread, and "
-        "between two such methods there is no p value."
+        "between two such methods there is no test."
         for value, names in found.items()
     ]
 

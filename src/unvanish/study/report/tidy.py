@@ -14,7 +14,17 @@ from unvanish.study.plan.known import InStore
 from unvanish.study.plan.study import Study
 from unvanish.study.report.csv import as_cell, opened_csv
 
-OF_A_RUN = ("run", "seed", "epochs", "held_out", "state", "last_val_acc", "best_val_acc", "seconds", "seconds_to_70")
+OF_A_RUN = (
+    "run",
+    "seed",
+    "epochs",
+    "held_out",
+    "state",
+    "last_val_acc",
+    "best_val_acc",
+    "run_seconds",
+    "seconds_to_70",
+)
 SUFFIXES = (".csv", ".parquet")
 
 
@@ -53,6 +63,7 @@ def _rows(study: Study, known: InStore, *, curves: bool) -> Iterator[dict[str, A
             row = {"cell": cell.name, **{name: _plain(value) for name, value in settings.items()}}
             row |= {"run": recipe.digest()[:12], "seed": recipe.seed, "held_out": recipe.held_out}
             row |= {name: getattr(outcome, name) for name in OF_A_RUN if hasattr(outcome, name)}
+            row["run_seconds"] = outcome.seconds
             if not curves:
                 yield row
                 continue
