@@ -41,8 +41,9 @@ def section(study: Study, found: dict[Cell, Greatest]) -> Section:
     setting = search.setting
     sentences = [
         f"The greatest {setting} at which more than half of {len(study.seeds)} seeds reach an accuracy of "
-        f"{search.trains} in the last epoch on the {_images(study)}, looked for between {search.low} and {search.high}: doubled until it "
-        f"fails, then halved on a log scale, until what failed is at most {search.within} times what trained.",
+        f"{search.trains} in the last epoch on the {_images(study)}, looked for between {search.low} and "
+        f"{search.high}: doubled until it fails, then halved on a log scale, until what failed is at most "
+        f"{search.within} times what trained.",
         "A search takes for granted that what trains at one value trains below it. It is of this many steps and this "
         "learning rate: with more steps, deeper networks train.",
     ]
