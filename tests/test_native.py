@@ -721,7 +721,8 @@ def test_memory_that_is_not_as_expected_is_never_read(spoil, part, data, small):
     setup = small.uninitialised()
     optimizer = setup.optimizer(setup.model.parameters())
     subset = few(data, 1000)
-    subset = replace(subset, **{name: replace(i, labels_N=i.labels_N.clone()) for name, i in vars(subset).items()})
+    parts = {name: getattr(subset, name) for name in ("train", "test")}
+    subset = replace(subset, **{name: replace(i, labels_N=i.labels_N.clone()) for name, i in parts.items()})
     subset.train.labels_N[0], subset.test.labels_N[0] = 9, 0
     whole = ImageData(subset, 100)
     broken = ImageData(replace(subset, **{part: spoil(getattr(subset, part))}), 100)

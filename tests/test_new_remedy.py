@@ -58,7 +58,7 @@ def test_one_file_and_one_line(tmp_path):
     )
     tests = tmp_path / "tests"
     tests.mkdir()
-    for name in ("conftest.py", "nets.py", "test_remedies_contract.py"):
+    for name in ("conftest.py", "postgres.py", "nets.py", "test_remedies_contract.py"):
         shutil.copy(Path(__file__).parent / name, tests)
 
     def python(*words):

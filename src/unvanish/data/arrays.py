@@ -15,7 +15,7 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 def numpy_file(path: Path) -> DataSet:
     """Raises `DataError` where the file is no .npz, lacks an array, or holds Python objects, which are never loaded."""
     try:
-        file = np.load(path, allow_pickle=False)
+        file = np.load(path)  # which refuses Python objects
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise DataError(f"{path} holds one array; a data set needs {', '.join(NAMES)}: numpy.savez")
         with file:
