@@ -153,3 +153,23 @@ def test_a_network_whose_blocks_run_in_another_order_than_they_are_registered_in
     skipped = uv.SkipConnection(((1, 3), (4, 7))).apply(setup)
     x = torch.randn(4, 20)
     assert torch.allclose(skipped.model(x), by_hand(setup, [(1, 3), (4, 7)], x))
+
+
+@pytest.mark.parametrize("remedy", [uv.ReZero(), uv.SkipEveryBlock(), uv.NormalizeInside()], ids=lambda one: one.kind)
+def test_a_deep_network_is_copied_no_more_often_than_a_shallow_one(remedy, monkeypatch):
+    """Else building a network of a thousand layers takes a thousand copies of it."""
+    from unvanish.modules import replace as replacing
+
+    copies, copy = [], replacing.copy.deepcopy
+
+    def counted(model):
+        copies.append(model)
+        return copy(model)
+
+    monkeypatch.setattr(replacing.copy, "deepcopy", counted)
+    found = []
+    for depth in (4, 40):
+        uv.baseline(hidden=(8,) * depth).with_remedies(remedy)
+        found.append(len(copies))
+        copies.clear()
+    assert found[0] == found[1]

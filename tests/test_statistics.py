@@ -25,7 +25,10 @@ def covers(interval, n: int, trials: int) -> float:
 
 
 def test_at_five_seeds_the_t_interval_covers_as_often_as_it_says():
-    of_estimate = lambda values: ((one := estimate(values)).low, one.high)  # noqa: E731
+    def of_estimate(values):
+        one = estimate(values)
+        return one.low, one.high
+
     assert covers(of_estimate, 5, 4000) == pytest.approx(0.95, abs=0.0103)  # 3 standard errors of a share of 4,000
 
 

@@ -15,6 +15,7 @@ from unvanish.store.protocol import ENDED
 from unvanish.study.conduct import conduct, run_study
 from unvanish.study.executors.pool import WorkerPool
 from unvanish.study.plan import halving
+from unvanish.study.plan.known import InStore
 from unvanish.study.plan.search import greatest
 from unvanish.study.report.depths import mean_field_of
 from unvanish.study.report.of_study import groups_of, sections_of, write_study_report
@@ -119,12 +120,14 @@ def test_the_same_again_trains_nothing_and_a_study_that_grew_trains_what_is_new(
 
 def test_a_search_trains_what_it_asks_for(tmp_path):
     """The deeper networks are too deep for four epochs."""
-    of = study("s", base={"init": 0.05, "activation": "sigmoid"}, search={"low": 1, "high": 4, "trains": 0.9})
+    of = study(
+        "s", base={"init": 0.05, "activation": "sigmoid"}, search={"low": 1, "high": 4, "trains": 0.9, "held_out": 30}
+    )
     known = run_study(of, tmp_path, jobs=2)
     found = greatest(of, of.cells[0], known)
     assert found.ended
     assert (found.trained, found.failed) == (None, 1)
-    easy = study("s", base={"epochs": 20}, search={"low": 1, "high": 4, "trains": 0.8})
+    easy = study("s", base={"epochs": 20}, search={"low": 1, "high": 4, "trains": 0.5, "held_out": 30})
     known = run_study(easy, tmp_path, jobs=2)
     assert greatest(easy, easy.cells[0], known).trained == 4
     (section,) = [one for one in sections_of(easy, known, []) if one.id == "greatest"]
@@ -168,7 +171,11 @@ def test_a_budget_ends_the_study_and_the_next_call_goes_on(tmp_path):
     of = study("b", base={"epochs": 4000}, axes={"lr": [0.1, 0.2]}, budget={"minutes": 0.05}, seeds=[1])
     reasons = []
     with uv.Store.writer(tmp_path) as store:
-        listen = lambda event: reasons.append(event.data.get("reason")) if event.kind == "stopping" else None  # noqa: E731
+
+        def listen(event):
+            if event.kind == "stopping":
+                reasons.append(event.data["reason"])
+
         known = conduct(of, store, executor=WorkerPool(1), device=device_named("cpu"), listen=listen)
     assert reasons == ["the 0.05 minutes of its budget are over"]
     outcomes = list(known.outcomes.values())
@@ -177,6 +184,33 @@ def test_a_budget_ends_the_study_and_the_next_call_goes_on(tmp_path):
     assert before > 0
     again = run_study(of, tmp_path, jobs=1)
     assert sum(one.epochs for one in again.outcomes.values()) > sum(one.epochs for one in outcomes)
+
+
+def test_no_more_runs_are_trained_than_the_budget_has(tmp_path, caplog):
+    of = study("r", search={"low": 1, "high": 64, "trains": 0.01, "held_out": 30}, budget={"runs": 4}, seeds=[1])
+    known = run_study(of, tmp_path, jobs=1)
+    assert len(known.outcomes) == 4
+    assert "its budget of 4 runs is used up" in caplog.text
+    assert len(run_study(of, tmp_path, jobs=1).outcomes) == 4
+
+
+def test_another_machine_that_was_faster_does_not_end_a_search(tmp_path, monkeypatch):
+    """What this process read of the store when it began is behind: the other has trained all since."""
+    of = study("f", search={"low": 1, "high": 4, "trains": 0.01, "held_out": 30}, seeds=[1])
+    run_study(of, tmp_path, jobs=1)
+    begun = InStore.__init__
+
+    def behind(self, store):
+        begun(self, store)
+        if not stale:
+            stale.append(self.outcomes.copy())
+            self.outcomes.clear()
+
+    stale = []
+    monkeypatch.setattr(InStore, "__init__", behind)
+    known = run_study(of, tmp_path, jobs=1)
+    assert greatest(of, of.cells[0], known).ended
+    assert stale[0].keys() == known.outcomes.keys()
 
 
 def test_theory_is_asked_of_gaussian_networks_only():

@@ -60,7 +60,7 @@ def run(
             print_plan(study, store)
             return
         from unvanish.cli.progress import study_progress
-        from unvanish.cli.study_tables import print_study
+        from unvanish.cli.study_tables import print_significance, print_study
         from unvanish.core.output import check_writable
         from unvanish.store.store import Store
         from unvanish.study.conduct import conduct
@@ -85,6 +85,7 @@ def run(
                 )
             if not quiet:
                 print_study(study, known)
+                print_significance(study, known)
             write_study_report(study, known, path)
         typer.echo(path)
         if any(outcome.state == "failed" and digest in progress.recipes for digest, outcome in known.outcomes.items()):

@@ -8,9 +8,10 @@ from unvanish.cli.tables import print_table
 from unvanish.core.errors import StoreError
 from unvanish.core.statistics import estimate
 from unvanish.core.values import counted
+from unvanish.study.methods import label
 from unvanish.study.plan import halving
 from unvanish.study.plan.cells import Cell
-from unvanish.study.plan.known import InStore, accuracy
+from unvanish.study.plan.known import InStore, Nothing, accuracy
 from unvanish.study.plan.search import greatest
 from unvanish.study.plan.study import Study
 from unvanish.study.plan.wanted import wanted
@@ -20,7 +21,7 @@ MOST_ROWS = 60
 
 
 def print_study(study: Study, known: InStore) -> None:
-    """A line for each cell, and below what can be told apart."""
+    """A line for each cell, and how much is left."""
     if study.search is not None:
         rows = []
         for cell in study.cells:
@@ -76,10 +77,11 @@ def print_plan(study: Study, store: str) -> None:
     """What the study would train first, with what the store has already."""
     from unvanish.store.store import Store
 
-    typer.echo(f"{study}: {', '.join(map(str, study.seeds))}")
+    first = counted(len(wanted(study, Nothing())), "run")
+    typer.echo(f"{study} ({', '.join(map(str, study.seeds))}); {first}{' to begin with' * study.goes_by_results}")
     for cell in study.cells[:MOST_ROWS]:
         recipe = study.recipes(cell)[0]
-        typer.echo(f"  {cell.name}: {recipe.network}, {recipe}, {counted(sum(recipe.stage_epochs()), 'epoch')}")
+        typer.echo(f"  {cell.name}: {label(recipe)}, {counted(sum(recipe.stage_epochs()), 'epoch')}")
     if len(study.cells) > MOST_ROWS:
         typer.echo(f"  and {len(study.cells) - MOST_ROWS} more")
     with suppress(StoreError):  # there is none yet

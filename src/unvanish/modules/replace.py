@@ -16,12 +16,36 @@ def replaced(model: nn.Module, changes: Mapping[str, Callable[[nn.Module], nn.Mo
     ReLU() Sigmoid()
     """
     model = copy.deepcopy(model)
+    places = _Places(model)
     for name, change in changes.items():
         old = model.get_submodule(name)
-        places = [(parent, key) for parent in model.modules() for key, child in parent._modules.items() if child is old]
         new = change(old)
-        if not places:  # the whole model
+        if old is model:
             return new
+        places.put(new, old)
+    return model
+
+
+class _Places:
+    """Where each module is registered, looked for once: a deep network has thousands of them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._of: dict[nn.Module, list[tuple[nn.Module, str]]] = {}
+        self._seen: set[nn.Module] = set()
+        self._look_into(model)
+
+    def _look_into(self, root: nn.Module) -> None:
+        for parent in root.modules():
+            if parent not in self._seen:
+                self._seen.add(parent)
+                for key, child in parent._modules.items():
+                    if child is not None:
+                        self._of.setdefault(child, []).append((parent, key))
+
+    def put(self, new: nn.Module, old: nn.Module) -> None:
+        """In all places of the old one, which may have become a part of the new one."""
+        places = self._of.pop(old)
         for parent, key in places:
             setattr(parent, key, new)
-    return model
+        self._look_into(new)
+        self._of.setdefault(new, []).extend(places)

@@ -20,6 +20,7 @@ from unvanish.modules.replace import replaced
 from unvanish.modules.wiring import Add, Put, Then, Wire
 
 Path = tuple[str, str]  # the names of two children; the first may be INPUT
+Run = tuple[list[str], list[Path]]  # consecutive children of a sequence by name, and the paths within them
 INPUT = ""
 
 
@@ -120,29 +121,27 @@ def with_paths(
         for a, b in pairs:
             model = _wired(model, blocks[a][-1], blocks[b][-1])
         return model, blocks
-    for parent, keys, paths in spans:
-        name = f"{parent}." if parent else ""
-        within = {f"{name}{key}": f"{name}{keys[0]}.{key}" for key in keys}
-        model = replaced(model, {parent: lambda old, keys=keys, paths=paths: _around(old, keys, paths)})
-        blocks = tuple(tuple(_renamed(module, within) for module in block) for block in blocks)
-    return model, blocks
+    parent, runs = spans
+    prefix = f"{parent}." if parent else ""
+    within = {key: keys[0] for keys, _ in runs for key in keys}
+    changed = replaced(model, {parent: lambda old: _around(old, runs)})
+    return changed, tuple(tuple(_renamed(module, prefix, within) for module in block) for block in blocks)
 
 
-def _around(parent: nn.Module, keys: Sequence[str], paths: Sequence[Path]) -> nn.Module:
-    """The same sequence with these consecutive children in one `Residual`, which has the name of the first."""
-    children = OrderedDict[str, nn.Module]()
-    for key, child in parent.named_children():
-        if key == keys[0]:
-            children[key] = Residual({name: parent.get_submodule(name) for name in keys}, paths)
-        elif key not in keys:
-            children[key] = child
+def _around(parent: nn.Module, runs: Sequence[Run]) -> nn.Module:
+    """The same sequence with each run of children in one `Residual`, which has the name of the first."""
+    children = OrderedDict(parent.named_children())
+    for keys, paths in runs:
+        children[keys[0]] = Residual({name: children[name] for name in keys}, paths)
+        for key in keys[1:]:
+            del children[key]
     return nn.Sequential(children).train(parent.training)
 
 
 def _spans(
     model: nn.Module, blocks: tuple[Block, ...], pairs: Sequence[tuple[int, int]]
-) -> list[tuple[str, list[str], list[Path]]] | None:
-    """Runs of children of one sequence, and the paths within each; `None` where not all paths are like that."""
+) -> tuple[str, list[Run]] | None:
+    """A sequence, and runs of its children that paths span; `None` where not all paths are like that."""
     spans: list[tuple[int, int, list[tuple[int, int]]]] = []
     places = [_place(model, block) for block in blocks]
     parents = {place[0] for place in places if place}
@@ -161,9 +160,8 @@ def _spans(
             spans[-1] = (spans[-1][0], max(spans[-1][1], b), [*spans[-1][2], (a, b)])
         else:
             spans.append((a, b, [(a, b)]))
-    return [
+    return parent, [
         (
-            parent,
             keys[last[start] + 1 : last[end] + 1],
             [(INPUT if a == start else keys[last[a]], keys[last[b]]) for a, b in paths],
         )
@@ -189,11 +187,11 @@ def _place(model: nn.Module, block: Block) -> tuple[str, str, str] | None:
     return None
 
 
-def _renamed(name: str, within: Mapping[str, str]) -> str:
-    for old, new in within.items():
-        if name == old or name.startswith(f"{old}."):
-            return new + name.removeprefix(old)
-    return name
+def _renamed(name: str, prefix: str, within: Mapping[str, str]) -> str:
+    """Of a module in a child that is in a `Residual` now: `hidden3` is `hidden2.hidden3`."""
+    rest = name.removeprefix(prefix)
+    child = rest.partition(".")[0]
+    return f"{prefix}{within[child]}.{rest}" if name.startswith(prefix) and child in within else name
 
 
 def _wired(model: nn.Module, start: str, end: str) -> nn.Module:

@@ -54,7 +54,10 @@ class SkipConnection(Remedy):
         depth = len(setup.blocks)
         for a, b in self.pairs:
             if not 1 <= a < b <= depth:
-                raise RecipeError(f"no path from layer {a} to {b}: the network has {depth} hidden layers")
+                raise RecipeError(
+                    f"no skip from layer {a} to {b}: the network has {depth} hidden layers; name others, as "
+                    "skip-connection:pairs=[[1,3]], or take skip-every-block, which fits any depth"
+                )
         shapes = output_shapes(setup.model, [block[-1] for block in setup.blocks], setup.example)
         for a, b in self.pairs:
             if shapes[a - 1] != shapes[b - 1]:

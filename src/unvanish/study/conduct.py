@@ -1,5 +1,6 @@
 """A study from its beginning to its end: what is wanted is trained, until nothing is."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from unvanish.study.executors.protocol import Executor
 from unvanish.study.jobs import Wanted
 from unvanish.study.plan.known import InStore
 from unvanish.study.plan.study import Study
+from unvanish.study.plan.tried import tried
 from unvanish.study.plan.wanted import wanted
 from unvanish.study.scheduler import train_all
 from unvanish.study.stream import Listener
 from unvanish.train.process import device_named
+
+log = logging.getLogger("unvanish")
 
 
 def run_study(study: Study, store: str | Path, *, jobs: int | None = None, device: str | None = None) -> InStore:
@@ -58,9 +62,19 @@ def conduct(
     for digest in failed:  # in the call that has begun now
         del known.outcomes[digest]
 
+    runs = {recipe.digest() for cell in study.cells for _, recipe in tried(study, cell, known)} & known.outcomes.keys()
+
     def told(found: list[Wanted]) -> list[Wanted]:
-        hear_of([one.recipe for one in found])
-        return found
+        """Of these, what the budget has room for."""
+        room = []
+        for one in found:
+            if one.recipe.digest() in runs or len(runs) < study.budget.runs:
+                runs.add(one.recipe.digest())
+                room.append(one)
+        if len(room) < len(found):
+            log.warning("%s ends here: its budget of %s runs is used up", study.name, f"{study.budget.runs:,}")
+        hear_of([one.recipe for one in room])
+        return room
 
     def more(digest: str) -> list[Wanted]:
         known.read_again(digest)

@@ -34,6 +34,7 @@ class Queued:
     about: Header
     shape: str | None  # of its ensemble, if it may be in one
     epochs: int  # in all its stages
+    size: int  # numbers that it trains: what an epoch costs, roughly
     done: int = 0  # of these, kept
     until: int | None = None  # epochs in all, after which it waits to be wanted again
     fresh: bool = False  # what the store has of it is forgotten when it is begun, not before
@@ -46,6 +47,11 @@ class Queued:
     @property
     def epochs_left(self) -> int:
         return (self.until or self.epochs) - self.done
+
+    @property
+    def work(self) -> int:
+        """What is left of it, to be compared with that of others."""
+        return self.epochs_left * self.size
 
     @property
     def goes_on(self) -> bool:

@@ -15,27 +15,24 @@ again, until the other machine has finished it, or was not heard of for the time
 
 import logging
 import math
-import signal
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from unvanish.core.curve import Epoch
-from unvanish.core.errors import ClaimLostError, DamagedError
+from unvanish.core.errors import ClaimLostError
 from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import unpack
 from unvanish.store.chunk import Chunk
 from unvanish.store.events import Event
-from unvanish.store.protocol import ENDED, Header, RunStore, Start
+from unvanish.store.protocol import Header, RunStore, Start
 from unvanish.study.executors.protocol import Executor, Place
+from unvanish.study.interrupts import CtrlC
 from unvanish.study.jobs import More, Queued, Wanted, job_of
+from unvanish.study.preparing import Preparation
 from unvanish.study.stream import Listener, Stream
-from unvanish.study.training import header, shape_of_recipe
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TOGETHER = 256  # runs of one shape on a GPU: more gained nothing on an H100 (docs/performance.md)
@@ -43,9 +40,6 @@ TRIES = 3  # deaths of a worker over one recipe without any progress in between
 LOOK_EVERY_S = 1.0  # at what is trained elsewhere
 
 log = logging.getLogger("unvanish")
-
-
-Prepared = tuple[list[Queued], list[Queued], list[str]]
 
 
 def train_all(
@@ -77,32 +71,9 @@ def train_all(
         store.forget_lost_runs()
     most = together or (TOGETHER if device.type == "cuda" else 1)
 
-    def prepared(wanted: Sequence[Wanted]) -> Prepared:
-        """What can be trained here, what is trained elsewhere, and what has ended in the store already."""
-        different = {one.recipe.digest(): one for one in wanted}
-        shapes = {digest: shape_of_recipe(one.recipe) if most > 1 else None for digest, one in different.items()}
-        known = store.summaries() if most > 1 and not fresh else []
-        ended = {run.digest for run in known if run.outcome.state in ENDED}
-        alike = Counter(shape for digest, shape in shapes.items() if digest not in ended)
-        waiting, elsewhere, ended_here = list[Queued](), list[Queued](), list[str]()
-        for digest, (recipe, until) in different.items():
-            shape = shapes[digest]
-            ensemble = shape is not None and alike[shape] > 1
-            about = header(recipe, device, measure_every, ensemble=ensemble, here=executor.here)
-            start = _standing(store, recipe, about, restart_damaged or fresh)
-            if start.ended and not fresh:
-                stream.tell(Event("known", digest))
-                ended_here.append(digest)
-            else:
-                total = sum(recipe.stage_epochs())
-                until = until if until and until < total else None
-                anew = fresh and not start.elsewhere
-                run = Queued(recipe, digest, about, shape, total, 0 if anew else start.epochs, until, fresh=anew)
-                (elsewhere if start.elsewhere else waiting).append(run)
-        return waiting, elsewhere, ended_here
-
+    prepare = Preparation(store, device, stream, most, measure_every, executor.here, fresh, restart_damaged)
     with executor:
-        scheduler = _Scheduler(prepared, store, executor, device, most, stream, more)
+        scheduler = _Scheduler(prepare, store, executor, device, most, stream, more)
         scheduler.add([one if isinstance(one, Wanted) else Wanted(one) for one in recipes])
         try:
             scheduler.work(minutes)
@@ -113,22 +84,12 @@ def train_all(
             stream.flush()
 
 
-def _standing(store: RunStore, recipe: Recipe, about: Header, restart_damaged: bool) -> Start:
-    """Where a run stands; with `restart_damaged` at its beginning, where what is kept of it is damaged."""
-    try:
-        return store.begin(recipe, about, claim=False)
-    except DamagedError:
-        if not restart_damaged:
-            raise
-        return store.begin(recipe, about, fresh=True, claim=False)
-
-
 class _Scheduler:
     """The runs that wait for a place, those that have one, and what comes back from them."""
 
     def __init__(
         self,
-        prepared: Callable[[Sequence[Wanted]], Prepared],
+        prepare: Preparation,
         store: RunStore,
         executor: Executor,
         device: torch.device,
@@ -136,7 +97,7 @@ class _Scheduler:
         stream: Stream,
         more: More | None,
     ) -> None:
-        self.prepared, self.store, self.executor = prepared, store, executor
+        self.prepare, self.store, self.executor = prepare, store, executor
         self.device, self.most, self.tell, self.more = device, most, stream.tell, more
         self.waiting: list[Queued] = []
         self.elsewhere: list[Queued] = []  # trained by other machines
@@ -145,13 +106,13 @@ class _Scheduler:
         self.ended: set[str] = set()
         self.stopping = False
         self.looked_at = 0.0
-        self.idle, self.stop_soon = False, False  # where Ctrl-C is concerned
+        self.ctrl_c = CtrlC()
 
     def add(self, wanted: Sequence[Wanted]) -> None:
         """Runs that are to be trained, if they are not on their way or have ended already."""
         queues = (self.waiting, self.elsewhere, *self.at.values())
         busy = {run.digest for runs in queues for run in runs if run.goes_on} | self.ended
-        waiting, elsewhere, ended = self.prepared([one for one in wanted if one.recipe.digest() not in busy])
+        waiting, elsewhere, ended = self.prepare([one for one in wanted if one.recipe.digest() not in busy])
         self.waiting += waiting
         self.elsewhere += elsewhere
         self.ended.update(ended)
@@ -161,7 +122,7 @@ class _Scheduler:
 
     def work(self, minutes: float | None) -> None:
         until = math.inf if minutes is None else time.monotonic() + 60 * minutes
-        with self._ctrl_c_between_messages():
+        with self.ctrl_c.between_messages():
             for worker in list(self.executor.workers):
                 self._next(worker)
             while (self.executor.workers or self.elsewhere) and (left := until - time.monotonic()) > 0:
@@ -169,24 +130,6 @@ class _Scheduler:
                 self._look_elsewhere()
             if self.executor.workers:
                 self.stop(f"the {minutes:g} minutes of its budget are over")
-
-    @contextmanager
-    def _ctrl_c_between_messages(self) -> Iterator[None]:
-        """Ctrl-C waits until a message is dealt with: half of one, or a chunk that is not kept yet, would be lost."""
-        before = signal.getsignal(signal.SIGINT)
-        ours = before is signal.default_int_handler and threading.current_thread() is threading.main_thread()
-        if ours:
-            signal.signal(signal.SIGINT, self._interrupted)
-        try:
-            yield
-        finally:
-            if ours:
-                signal.signal(signal.SIGINT, before)
-
-    def _interrupted(self, *_: object) -> None:
-        if self.idle:
-            raise KeyboardInterrupt
-        self.stop_soon = True
 
     def stop(self, reason: str = "") -> None:
         """Let every worker finish its epoch, and keep it."""
@@ -199,11 +142,11 @@ class _Scheduler:
             self._hear(until - time.monotonic())
 
     def _next(self, worker: Place) -> None:
-        """Give the worker the run with the most epochs left and those that go with it, all of them or a part."""
+        """Give the worker the run with the most work left and those that go with it, all of them or a part."""
         self.at[worker] = []
         begun: list[tuple[Queued, Start]] = []
         while self.waiting and not begun and not self.stopping:
-            longest = max(self.waiting, key=lambda run: run.epochs_left)
+            longest = max(self.waiting, key=lambda run: run.work)
             begun = [(run, start) for run in self._alike(longest) if (start := self._begin(run))]
         if not begun:
             if self.more and not self.stopping and any(self.at.values()):
@@ -269,11 +212,8 @@ class _Scheduler:
         self._fill()
 
     def _hear(self, timeout: float) -> None:
-        if self.stop_soon and not self.stopping:
-            raise KeyboardInterrupt
-        self.idle = True
-        ready = self.executor.ready(None if math.isinf(timeout) else timeout)
-        self.idle = False
+        with self.ctrl_c.may_come(heed=not self.stopping):
+            ready = self.executor.ready(None if math.isinf(timeout) else timeout)
         for worker, message in self.executor.messages(ready):
             if message is None:
                 self._gone(worker)

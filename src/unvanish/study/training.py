@@ -43,8 +43,8 @@ MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118; the native step
 
 
 @lru_cache(maxsize=4096)
-def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None]:
-    """The layers of a recipe of any seed, why the native step does not cover it, and the shape of its ensemble."""
+def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None, int]:
+    """Of a recipe of any seed: its layers, why the native step does not cover it, its ensemble, and its size."""
     setup = recipe.uninitialised()
     optimizer, leaves = setup.optimizer, leaf_sequence(setup.model)
     if isinstance(optimizer, Optimizer):
@@ -53,7 +53,7 @@ def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None]:
         made = optimizer(setup.model.parameters())
         plain = uncovered(leaves, type(made), made.param_groups[0], setup.loss_fn)
         plain = plain or ("something is done before each step" if holds_others(made, leaves or ()) else None)
-    return setup.layers, plain, shape_of(setup)
+    return setup.layers, plain, shape_of(setup), sum(one.numel() for one in setup.model.parameters())
 
 
 def header(
@@ -68,7 +68,7 @@ def header(
 
     Measured at every step, unless another number is given, where the native step is taken, else at every 10th.
     """
-    layers, plain, _ = _plan(recipe.but(seed=0))
+    layers, plain, *_ = _plan(recipe.but(seed=0))
     step = "ensemble" if ensemble else "plain"
     if device.type == "cpu" and not ensemble:
         reason = plain or missing()
@@ -84,6 +84,11 @@ def shape_of_recipe(recipe: Recipe) -> str | None:
     return shape and repr((shape, recipe.epochs, recipe.batch, recipe.data, recipe.samples, recipe.held_out))
 
 
+def size_of_recipe(recipe: Recipe) -> int:
+    """How many numbers it trains."""
+    return _plan(recipe.but(seed=0))[3]
+
+
 def check_fit(recipe: Recipe, data: DataSet) -> None:
     """Raise `RecipeError` where a recipe's network does not take this data."""
     inputs, classes = getattr(recipe.network, "inputs", None), getattr(recipe.network, "classes", None)
@@ -91,6 +96,11 @@ def check_fit(recipe: Recipe, data: DataSet) -> None:
         raise RecipeError(
             f"{data.name} has inputs of {data.inputs:,} numbers and {data.classes} classes, and the network takes "
             f"{inputs:,} and has {classes}: uv.baseline(data=…) and --data make one that fits"
+        )
+    if recipe.held_out and recipe.samples and recipe.held_out + recipe.samples > len(data.train):
+        raise RecipeError(
+            f"{recipe.samples:,} training images and {recipe.held_out:,} that are held out are more than the "
+            f"{len(data.train):,} of {data.name}"
         )
 
 

@@ -75,7 +75,7 @@ def folder_to_write(folder: Path) -> Iterator[Folder]:
 def folder_to_read(folder: Path) -> Folder:
     """Raises `StoreError` where there is no store."""
     if not (folder / FILE).exists():
-        raise StoreError(f"'{folder}' holds no store yet; `unvanish reproduce --store {folder}` makes one")
+        raise StoreError(f"'{folder}' holds no store yet; a training with --store {folder} makes one")
     return Folder(folder, readable(folder / FILE), readonly=True)
 
 

@@ -79,7 +79,7 @@ def database_to_read(url: str) -> Database:
     with backend.reading() as session:
         version = version_of(session.connection, backend.place, beside_others=True)
     if version is None:
-        raise StoreError(f"{backend.place} holds no store yet; `unvanish reproduce --store …` makes one")
+        raise StoreError(f"{backend.place} holds no store yet; a training with this --store makes one")
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"{backend.place} has schema version {version}, this unvanish has {SCHEMA_VERSION}: "

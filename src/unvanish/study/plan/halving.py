@@ -63,9 +63,18 @@ def wanted(study: Study, known: Known) -> list[Wanted]:
     return [Wanted(recipe, ahead[0]) for recipe in runs if known.after(recipe, ahead[0]) is None]
 
 
+def left(study: Study, known: Known) -> list[Cell]:
+    """The cells that are left when all is decided; none before."""
+    decided = rungs(study, known)
+    assert study.halving is not None
+    if len(decided) < len(study.halving.epochs):
+        return []
+    return [cell for cell, _ in decided[-1].order[: decided[-1].kept]]
+
+
 def final(study: Study, cell: Cell) -> tuple[Recipe, ...]:
     """Of a cell that is left in the end: trained on all training images."""
-    return study.recipes(cell, held_out=cell.settings.get("held_out"))
+    return study.recipes(cell, held_out=None)
 
 
 def _mean(study: Study, cell: Cell, known: Known, epochs: int) -> float | None:

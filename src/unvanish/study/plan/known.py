@@ -18,6 +18,16 @@ class Known(Protocol):
         ...
 
 
+class Nothing:
+    """Before anything is trained."""
+
+    def __call__(self, recipe: Recipe) -> Outcome | None:
+        return None
+
+    def after(self, recipe: Recipe, epochs: int) -> float | None:
+        return None
+
+
 class InStore:
     """What a store has. It is read once; `forget` reads a run anew when it is asked for again."""
 

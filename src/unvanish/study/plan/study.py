@@ -47,6 +47,7 @@ class Search(Part):
     setting  a whole number, such as depth
     low      where it begins; high: where it ends
     trains   the accuracy that counts as trained, in the last epoch
+    held_out on so many of the last training images, unless the base says another number
     within   it ends where the smallest value that failed is at most so many times the greatest that trained
     """
 
@@ -55,6 +56,7 @@ class Search(Part):
     high: Count = 1000
     trains: Fraction = 0.25
     within: Annotated[float, Field(gt=1)] = 1.15
+    held_out: Count = 10_000
 
 
 class Select(Part):
@@ -83,7 +85,7 @@ class Halving(Part):
 
 
 class Budget(Part):
-    """minutes of training in a call, after which the study ends where it is; the most runs that a grid may have."""
+    """minutes of training in a call, after which the study ends where it is; the most runs that it may have in all."""
 
     minutes: Annotated[float, Field(gt=0)] | None = None
     runs: Annotated[int, Field(gt=0, le=MOST_RUNS)] = MOST_RUNS
@@ -187,8 +189,9 @@ class Study(Part):
 
     def recipes(self, cell: Cell, **others: Any) -> tuple[Recipe, ...]:
         """Of a cell, one for each seed."""
-        if self.halving is not None:
-            others = {"held_out": self.halving.held_out, **others}
+        part = self.search or self.halving
+        if part is not None:  # what is decided by results is decided on held-out images
+            others = {"held_out": cell.settings.get("held_out", part.held_out), **others}
         return tuple(cell.recipe(seed, **others) for seed in self.seeds)
 
     def __str__(self) -> str:

@@ -32,8 +32,7 @@ def reported(study: Study, cell: Cell, known: Known) -> Sequence[Recipe]:
         best = select.chosen(study, cell, known)
         return () if best is None else select.final(study, cell, best)
     if study.halving is not None:
-        decided = len(halving.rungs(study, known)) == len(study.halving.epochs)
-        return halving.final(study, cell) if decided and cell not in halving.stopped(study, known) else ()
+        return halving.final(study, cell) if cell in halving.left(study, known) else ()
     return study.recipes(cell)
 
 

@@ -8,10 +8,9 @@ from typing import Any
 from unvanish.core.curve import CURVE_COLUMNS
 from unvanish.core.errors import OutputError, RecipeError
 from unvanish.core.output import write_output
-from unvanish.study.plan import search, select
-from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import InStore
 from unvanish.study.plan.study import Study
+from unvanish.study.plan.tried import tried
 from unvanish.study.report.csv import as_cell, opened_csv
 
 OF_A_RUN = (
@@ -56,7 +55,7 @@ def _settings(study: Study) -> tuple[str, ...]:
 
 def _rows(study: Study, known: InStore, *, curves: bool) -> Iterator[dict[str, Any]]:
     for cell in study.cells:
-        for settings, recipe in _runs(study, cell, known):
+        for settings, recipe in tried(study, cell, known):
             outcome = known.outcomes.get(recipe.digest())
             if outcome is None:
                 continue
@@ -69,23 +68,6 @@ def _rows(study: Study, known: InStore, *, curves: bool) -> Iterator[dict[str, A
                 continue
             for epoch in known.store.record(recipe.digest(), weights=False).epochs:
                 yield row | {name: getattr(epoch, name) for name in CURVE_COLUMNS}
-
-
-def _runs(study: Study, cell: Cell, known: InStore) -> Iterator[tuple[dict[str, Any], Any]]:
-    """Every run that the study has wanted for a cell, with the settings that differ between runs."""
-    varied = dict(cell.varied)
-    if study.search is not None:
-        for value in search.greatest(study, cell, known).tried:
-            for recipe in study.recipes(cell, **{study.search.setting: value}):
-                yield varied | {study.search.setting: value}, recipe
-    elif study.select is not None:
-        for number, recipe in enumerate(select.candidates(study, cell)):
-            yield varied | {study.select.setting: study.select.values[number // len(study.seeds)]}, recipe
-        best = select.chosen(study, cell, known)
-        for recipe in () if best is None else select.final(study, cell, best):
-            yield varied | {study.select.setting: best}, recipe
-    else:
-        yield from ((varied, recipe) for recipe in study.recipes(cell))
 
 
 def _plain(value: Any) -> Any:
