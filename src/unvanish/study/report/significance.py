@@ -192,7 +192,8 @@ def _of_sets(values: Values) -> list[str]:
     return [
         "Not told apart, that is, these seeds do not show that they differ: "
         + "; ".join(_listed(names) for names in sets)
-        + ". A method outside of a set was told apart from at least one inside of it."
+        + "."
+        + (" A method outside of a set was told apart from at least one inside of it." * (len(sets[0]) < len(values)))
     ]
 
 
