@@ -26,7 +26,11 @@ def command(store: Path) -> list[str]:
 
 
 def start(store: Path) -> subprocess.Popen:
-    return subprocess.Popen(command(store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    hung_up = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and so it would be by ours
+    try:
+        return subprocess.Popen(command(store), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGHUP, hung_up)
 
 
 def workers_of(parent: int) -> list[int]:
