@@ -1,5 +1,6 @@
 """What a training measures, against plain autograd and closed forms, by every backend."""
 
+import gc
 import math
 from dataclasses import replace
 
@@ -189,6 +190,45 @@ def test_the_series_of_a_run(small):
     signal = record.series["backward_rms"].values
     np.testing.assert_array_equal(signal[0], signal[1])
     assert np.isfinite(signal).all()
+
+
+def leaf_of(parameter: nn.Parameter):
+    """Its node in the graph of each pass: the same one as long as one of these graphs lives."""
+    return parameter.view_as(parameter).grad_fn.next_functions[0][0]
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("activation", [nn.Sigmoid(), nn.SiLU(), nn.Hardtanh()], ids=str)
+def test_nothing_of_a_measured_step_s_graph_outlives_it(activation, watched):
+    """Neither memory, nor, on CUDA, nodes that belong to the stream of another step."""
+    setup = three_layers(activation)
+    optimizer = torch.optim.SGD(setup.model.parameters(), 0.1)
+    x, y = torch.rand(9, 6, dtype=torch.float64), torch.arange(9) % 3
+    marks = []
+
+    def mark(*_):
+        for parameter in setup.model.parameters():
+            leaf_of(parameter).metadata["of this step"] = True
+            marks.append("of this step" in leaf_of(parameter).metadata)
+
+    gc.disable()  # which would hide a cycle
+    try:
+        if watched:
+            with uv.watch(setup.model, optimizer, every=1):
+                output = setup.model(x)
+                mark()
+                nn.functional.cross_entropy(output, y).backward()
+                optimizer.step()
+                del output
+        else:
+            setup.model.register_forward_hook(mark)
+            steps_of(setup, "plain", optimizer, len(y)).run([Batch(x, y)])
+        left = [name for name, p in setup.model.named_parameters() if "of this step" in leaf_of(p).metadata]
+    finally:
+        gc.enable()
+    assert marks
+    assert all(marks)
+    assert left == []
 
 
 def test_absent_and_frozen_layers_have_no_backward_signal():

@@ -78,7 +78,9 @@ def observe(outputs: Iterable[Tensor], how: How, *, forward: bool = True) -> Pas
 def _listen(seen: Pass, name: str, number: int, call: Call, how: How) -> None:
     """Take the backward signal at the activation's input; where that is not this layer's alone, at the product."""
     earlier: list[Tensor] = []  # of a graph that is gone through twice, both gradients count together
-    leaf = call.leaf  # and not the call, whose node has this hook: a cycle would keep the graph until it is collected
+    # Neither the call nor `how` is used below: both lead to nodes that have this hook, and such a cycle would keep the
+    # whole graph in memory until Python's collector runs.
+    leaf, guard, lead = call.leaf, how.guard, how.lead
 
     def take(gradients: Sequence[Tensor | None]) -> None:
         dz = gradients[0]
@@ -86,12 +88,12 @@ def _listen(seen: Pass, name: str, number: int, call: Call, how: How) -> None:
             whole = dz.detach() if not earlier else earlier.pop() + dz.detach()
             if _goes_on():
                 earlier.append(whole)
-            seen.backward[name][number] = size(whole, lead=how.lead)
+            seen.backward[name][number] = size(whole, lead=lead)
 
     if call.activation is not None and call.direct is not None:
-        call.activation.register_hook(lambda inner, _outer: how.guard.run((name, "backward signal"), take, inner))
+        call.activation.register_hook(lambda inner, _outer: guard.run((name, "backward signal"), take, inner))
     else:
-        call.node.register_prehook(lambda outer: how.guard.run((name, "backward signal"), take, outer))
+        call.node.register_prehook(lambda outer: guard.run((name, "backward signal"), take, outer))
 
 
 def _reaches(leaf: Node) -> bool:
