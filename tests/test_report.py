@@ -14,6 +14,7 @@ from unvanish.core.curve import Epoch, Outcome
 from unvanish.core.table import Table
 from unvanish.measure.quantities import ALL as QUANTITIES
 from unvanish.store.record import Record
+from unvanish.study.report.curves import curve_rows
 from unvanish.study.report.figures import all_figures
 from unvanish.study.report.groups import attenuation, grouped, over_seeds
 from unvanish.study.report.markdown import markdown
@@ -147,14 +148,23 @@ def test_every_figure_is_a_valid_specification_without_nan():
         json.dumps(chart.to_dict(), allow_nan=False)
 
 
-def test_a_diverged_run_is_a_result_in_it():
-    record = made_up()
-    nan = float("nan")
-    rows = (*record.epochs[:1], Epoch(1, 2, nan, 0.1, nan, 0.1, 1.0))
-    gone = Record(record.recipe, record.name, {"device": "cpu"}, rows, record.table, Outcome.of(list(rows), "diverged"))
-    groups = grouped([gone])
-    assert table(groups)[0][-1] == "diverged"
-    assert "diverged" in page(groups, all_figures(groups))
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_diverged_runs_are_results_in_it(seeds, loss):
+    def gone(seed: int) -> Record:
+        record = made_up(seed=seed)
+        rows = (*record.epochs[:1], Epoch(1, 2, loss, 0.1, loss, 0.1, 1.0))
+        outcome = Outcome.of(list(rows), "diverged")
+        return Record(record.recipe, record.name, {"device": "cpu"}, rows, record.table, outcome)
+
+    groups = grouped([gone(seed) for seed in range(seeds)])
+    assert table(groups)[0][-1].endswith("diverged")
+    figures = all_figures(groups)
+    assert "diverged" in page(groups, figures)
+    first, last = curve_rows(groups[0], "loss")
+    assert first["v"] == pytest.approx(groups[0].first.epochs[0].val_loss, rel=1e-3)
+    assert last["v"] is None
+    assert last["vs"] == (None if seeds > 1 else 0)
 
 
 def drawn(chart, field: str) -> list[dict]:

@@ -1,5 +1,7 @@
 """The command line: parse, call, print. Heavy imports wait until a command needs them."""
 
+import atexit
+import gc
 import io
 import os
 import sys
@@ -78,6 +80,7 @@ app.add_typer(lessons_commands)
 
 def main() -> None:
     """The entry point."""
+    _collect_rarely()
     end_as_ctrl_c_does()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: `>&-`
@@ -91,6 +94,12 @@ def main() -> None:
             command(prog_name="unvanish")
     except typer.Exit as ended:  # of help that cannot be written
         sys.exit(ended.exit_code)
+
+
+def _collect_rarely() -> None:
+    """Python's collector looks for cycles again and again among all that torch imports: a third of a short command."""
+    gc.set_threshold(50_000, 20, 100)
+    atexit.register(gc.freeze)  # and at the end, when everything goes, it need not look at all
 
 
 def _without_types_of_flags(command: Any) -> None:

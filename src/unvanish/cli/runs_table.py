@@ -57,13 +57,20 @@ def print_runs(summaries: Sequence[Summary]) -> None:
     typer.echo("\n".join(printable(line.rstrip()) for line in lines))
 
 
+def _length(summary: Summary) -> int:
+    """In epochs: of a run that is finished, without asking its recipe, which has to make its network."""
+    if summary.outcome.state == "finished" or summary.recipe is None:
+        return summary.outcome.epochs
+    return sum(summary.recipe.stage_epochs())
+
+
 def _row(summary: Summary) -> tuple[str, ...]:
     recipe, outcome = summary.recipe, summary.outcome
     return (
         summary.digest[:8],
         label(recipe) if recipe else summary.name or "",
         str(recipe.seed) if recipe else "–",
-        f"{outcome.epochs}/{sum(recipe.stage_epochs())}" if recipe else str(outcome.epochs),
+        f"{outcome.epochs}/{_length(summary)}" if recipe else str(outcome.epochs),
         outcome.state,
         "–" if outcome.last_val_acc is None else f"{outcome.last_val_acc:.4f}",
         f"{outcome.seconds:.0f} s",

@@ -12,10 +12,10 @@ from unvanish.study.methods import label
 from unvanish.study.plan import halving
 from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import InStore, Nothing, accuracy
+from unvanish.study.plan.results import reported
 from unvanish.study.plan.search import greatest
 from unvanish.study.plan.study import Study
 from unvanish.study.plan.wanted import wanted
-from unvanish.study.report.of_study import reported, sections_of
 
 MOST_ROWS = 60
 
@@ -30,10 +30,10 @@ def print_study(study: Study, known: InStore) -> None:
             rows.append((cell.name, str(found), tried))
         print_table(("cell", f"greatest {study.search.setting}", "mean accuracy at each"), rows)
     else:
-        rows = [_row(study, cell, known) for cell in study.cells]
-        print_table(("cell", "runs", "epochs", "state", "accuracy", "95 % interval"), rows[:MOST_ROWS])
-        if len(rows) > MOST_ROWS:
-            typer.echo(f"and {len(rows) - MOST_ROWS} more cells: unvanish study export")
+        rows = [_row(study, cell, known) for cell in study.cells[:MOST_ROWS]]
+        print_table(("cell", "runs", "epochs", "state", "accuracy", "95 % interval"), rows)
+        if len(study.cells) > MOST_ROWS:
+            typer.echo(f"and {len(study.cells) - MOST_ROWS} more cells: unvanish study export")
     left = wanted(study, known)
     if left:
         typer.echo(f"{counted(len(left), 'run')} to be trained next: unvanish study run goes on")
@@ -46,7 +46,7 @@ def _row(study: Study, cell: Cell, known: InStore) -> tuple[str, ...]:
     states = sorted({one.state for one in outcomes}) or ["not begun"]
     if study.halving is not None and cell in halving.stopped(study, known):
         states = ["stopped"]
-    total = sum(sum(recipe.stage_epochs()) for recipe in recipes)
+    total = len(recipes) * sum(recipes[0].stage_epochs())
     values = [accuracy(one, study.compare.by) for one in done]
     found = estimate(values) if values else None
     return (
@@ -65,7 +65,7 @@ def _mean(values: tuple[float, ...]) -> str:
 
 def print_significance(study: Study, known: InStore) -> None:
     """What the report's section of tests says, in its sentences."""
-    from unvanish.study.report.of_study import groups_of
+    from unvanish.study.report.of_study import groups_of, sections_of
 
     for section in sections_of(study, known, groups_of(study, known)):
         if section.id == "significance":

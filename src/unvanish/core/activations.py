@@ -35,7 +35,8 @@ def make_activation(name: str, options: dict[str, Any] | None = None) -> nn.Modu
     kind = ELEMENTWISE[activation_name(name)]
     options = options or {}
     try:
-        inspect.signature(kind).bind(**options)
+        if options:  # PyTorch's own check of their names is not the same for all; this takes its time
+            inspect.signature(kind).bind(**options)
         return kind(**options)
     except (TypeError, ValueError) as error:
         raise RecipeError(

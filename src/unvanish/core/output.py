@@ -43,6 +43,8 @@ def printable(text: str) -> str:
     >>> printable("name\\x1b[2J")
     'name\\\\x1b[2J'
     """
+    if text.isprintable():  # nearly all are, and this is much faster
+        return text
     hidden = ("Cc", "Cf", "Cs")  # control and format characters, and what is no character
     return "".join(c if c in "\n\t" or category(c) not in hidden else ascii(c)[1:-1] for c in text)
 

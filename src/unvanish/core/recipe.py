@@ -114,7 +114,7 @@ class Recipe(BaseModel):
 
         An unknown name is refused like a misspelt field.
         """
-        return self.model_validate({name: getattr(self, name) for name in type(self).model_fields} | changes)
+        return self.model_validate({name: getattr(self, name) for name in FIELDS} | changes)
 
     def setup(self, inputs: Tensor | None = None) -> Setup:
         """The training that this recipe stands for, its weights drawn as they will be when it starts.
@@ -151,11 +151,11 @@ class Recipe(BaseModel):
         return _stages(self.model_copy(update={"seed": 0, "epochs": 1}))
 
     def stage_epochs(self) -> tuple[int, ...]:
-        """How many epochs each stage takes."""
-        return tuple(stage.epochs(self.epochs) for stage in self.stages())
+        """How many epochs each stage takes; without remedies there is one, and no network has to be made to know it."""
+        return tuple(stage.epochs(self.epochs) for stage in self.stages()) if self.remedies else (self.epochs,)
 
     def __hash__(self) -> int:
-        return hash(tuple(hashable(getattr(self, name)) for name in type(self).model_fields))
+        return hash(tuple([hashable(getattr(self, name)) for name in FIELDS]))
 
     def __str__(self) -> str:
         return " + ".join(map(str, self.remedies)) or f"{self.network}, no remedy"
@@ -184,6 +184,9 @@ class Recipe(BaseModel):
             for name, value in facts.items()
         )
         return f"<table>{rows}</table>"
+
+
+FIELDS = tuple(Recipe.model_fields)
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from abc import ABC
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from functools import wraps
+from functools import cache, wraps
 from importlib import import_module
 from inspect import isabstract
 from typing import Annotated, Any, ClassVar, Self, TypeVar, dataclass_transform
@@ -49,7 +49,8 @@ def validated(cls: type[T]) -> type[T]:
             make(self, *args, **kwargs)
 
     made.__init__ = __init__
-    made.__hash__ = lambda self: hash((type(self), *(hashable(getattr(self, name)) for name in field_names(made))))
+    names = field_names(made)
+    made.__hash__ = lambda self: hash((made, *[hashable(getattr(self, name)) for name in names]))
     return made
 
 
@@ -66,7 +67,13 @@ def hashable(value: Any) -> Any:
     """A value of the same hash for equal values, also of dicts and lists."""
     if isinstance(value, dict):
         return frozenset((key, hashable(inner)) for key, inner in value.items())
-    return tuple(map(hashable, value)) if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    try:
+        hash(value)  # a tuple of numbers need not be gone through
+        return value
+    except TypeError:
+        return tuple(map(hashable, value))
 
 
 def field_names(made: Any) -> list[str]:
@@ -110,7 +117,7 @@ class Registered(ABC):
 
     def dump(self) -> dict[str, Any]:
         """JSON-able data, `kind` included."""
-        return {"kind": self.kind, **TypeAdapter(type(self)).dump_python(self, mode="json")}
+        return {"kind": self.kind, **_adapter(type(self)).dump_python(self, mode="json")}
 
     @classmethod
     def load(cls, value: Any) -> Self:
@@ -125,11 +132,16 @@ class Registered(ABC):
         if kind not in members:
             raise RecipeError(f"no {cls.__name__.lower()} is called '{kind}'{did_you_mean(str(kind), members)}")
         with in_a_sentence(kind, field_names(members[kind])):
-            return TypeAdapter(members[kind]).validate_python(fields)
+            return _adapter(members[kind]).validate_python(fields)
 
     @classmethod
     def members(cls) -> list[type[Self]]:
         return [member for child in cls.__subclasses__() for member in (child, *child.members())]
+
+
+@cache
+def _adapter(member: type) -> TypeAdapter:
+    return TypeAdapter(member)
 
 
 class AsRegistered:

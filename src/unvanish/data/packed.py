@@ -8,7 +8,6 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import requests
 from filelock import FileLock
 
 from unvanish.core.errors import DataError
@@ -102,7 +101,7 @@ def _fetched(name: str, file: str, checksum: str, size: int) -> bytes:
     for mirror in PACKED[name].mirrors:
         try:
             content = sources.downloaded(f"{mirror}{file}", size)
-        except (requests.RequestException, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # those of requests are OSErrors
             tried.append(f"{mirror}: {sources.in_brief(error)}")
             continue
         if hashlib.sha256(content).hexdigest() == checksum:

@@ -123,4 +123,4 @@ def table_of(rows: Rows, run: Row) -> Table:
         column = values.setdefault(name, np.full((len(steps), len(run.layers)), np.nan))
         column[at[row["stage"], row["epoch"]]] = row["values"]
     ordered = {q.name: values.pop(q.name) for q in ALL if q.name in values} | values
-    return Table(tuple(run.layers), steps, ordered, run.units)
+    return Table(tuple(run.layers), steps, ordered, dict(run.units))

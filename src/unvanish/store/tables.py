@@ -1,6 +1,7 @@
 """The tables: the same in SQLite and in PostgreSQL."""
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -50,19 +51,33 @@ class Number(TypeDecorator):
 
 
 class Json(TypeDecorator):
-    """JSON, of which a damaged text is given as it is: one such row must not keep others from being read."""
+    """JSON, of which a damaged text is given as it is: one such row must not keep others from being read.
+
+    shared   many rows have the same, which is decoded once for all of them: not to be changed
+    """
 
     impl = String
     cache_ok = True
+
+    def __init__(self, *, shared: bool = False) -> None:
+        super().__init__()
+        self.shared = shared
 
     def process_bind_param(self, value: Any, dialect: Any) -> str | None:
         return None if value is None else json.dumps(value)
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
         try:
-            return None if value is None else json.loads(value)
+            if value is None:
+                return None
+            return _decoded_once(value) if self.shared else json.loads(value)
         except (ValueError, TypeError):
             return value
+
+
+@lru_cache(maxsize=256)
+def _decoded_once(text: str) -> Any:
+    return json.loads(text)
 
 
 metadata = MetaData()
@@ -89,8 +104,8 @@ runs = Table(
     Column("name", String),  # of a setup of one's own, which has no recipe
     Column("recipe", Json),
     Column("environment", ForeignKey("environments.id"), nullable=False),
-    Column("layers", Json, nullable=False),
-    Column("units", Json, nullable=False),
+    Column("layers", Json(shared=True), nullable=False),
+    Column("units", Json(shared=True), nullable=False),
     Column("state", String, nullable=False),
     Column("error", String),
     Column("checkpoint_stage", Integer),  # after which its checkpoint was written, if it has one

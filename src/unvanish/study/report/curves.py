@@ -223,7 +223,10 @@ def _log_picked(count: int, most: int) -> list[int]:
 
 
 def curve_rows(group: Group, quantity: str) -> list[dict[str, Any]]:
-    """Means over the seeds, on test (`v`) and training images (`t`), and with several seeds their std (`vs`, `ts`)."""
+    """Means over the seeds, on test (`v`) and training images (`t`), and with several seeds their std (`vs`, `ts`).
+
+    Of an epoch in which a seed diverged, neither.
+    """
     length = min((len(record.epochs) for record in group.records), default=0)
     columns = {key: f"{part}_{quantity}" for key, part in (("v", "val"), ("t", "train"))}
     curves = {key: [record.curve[name] for record in group.records] for key, name in columns.items()}
@@ -231,9 +234,10 @@ def curve_rows(group: Group, quantity: str) -> list[dict[str, Any]]:
     for index in picked(length, CURVE_POINTS):
         row: dict[str, Any] = {"method": group.name, "epoch": index + 1}
         for key, seeds in curves.items():
-            values = [curve[index] for curve in seeds]
-            row[key] = short(statistics.fmean(values))
-            row[f"{key}s"] = short(statistics.stdev(values)) if len(values) > 1 else 0
+            values_S = np.array([curve[index] for curve in seeds])
+            with np.errstate(invalid="ignore"):  # of a loss that is infinite
+                row[key] = short(values_S.mean())
+                row[f"{key}s"] = short(values_S.std(ddof=1)) if len(values_S) > 1 else 0
         rows.append(row)
     return rows
 

@@ -4,7 +4,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -72,7 +72,7 @@ class Group:
     def first(self) -> Record:
         return self.records[0]
 
-    @property
+    @cached_property
     def recipe(self) -> Recipe:
         return recipe_of(self.all_runs[0])
 
@@ -89,7 +89,7 @@ class Group:
         states = [run.outcome.state for run in self.all_runs]
         return states[0] if len(set(states)) == 1 else ", ".join(f"{states.count(s)} {s}" for s in sorted(set(states)))
 
-    @property
+    @cached_property
     def staged(self) -> bool:
         """Several trainings, one after the other."""
         return len(self.recipe.stage_epochs()) > 1
@@ -106,15 +106,15 @@ class Group:
         needed, why = NEEDS.get(label(self.recipe), (0, ""))
         return why if self.recipe.epochs < needed else ""
 
-    @property
+    @cached_property
     def last(self) -> Estimate | None:
         return over_seeds(run.outcome.last_val_acc for run in self.all_runs)
 
-    @property
+    @cached_property
     def best(self) -> Estimate | None:
         return over_seeds(run.outcome.best_val_acc for run in self.all_runs)
 
-    @property
+    @cached_property
     def to_70(self) -> Estimate | None:
         return over_seeds(run.outcome.seconds_to_70 for run in self.all_runs)
 

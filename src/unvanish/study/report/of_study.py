@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unvanish.core.recipe import Recipe
 from unvanish.core.values import counted
 from unvanish.study.plan import halving, select
-from unvanish.study.plan.cells import Cell
-from unvanish.study.plan.known import InStore, Known
+from unvanish.study.plan.known import InStore
+from unvanish.study.plan.results import reported
 from unvanish.study.plan.study import Study
 from unvanish.study.report import greatest, phases
 from unvanish.study.report.groups import Group
@@ -22,18 +21,6 @@ if TYPE_CHECKING:
 def study_path(study: Study, beside: Path) -> Path:
     """Beside the report of the store that its runs are in."""
     return beside.with_name(f"{study.name}.html")
-
-
-def reported(study: Study, cell: Cell, known: Known) -> Sequence[Recipe]:
-    """The runs of a cell whose results are the study's: of a selection those of the value that was chosen."""
-    if study.search is not None:
-        return ()
-    if study.select is not None:
-        best = select.chosen(study, cell, known)
-        return () if best is None else select.final(study, cell, best)
-    if study.halving is not None:
-        return halving.final(study, cell) if cell in halving.left(study, known) else ()
-    return study.recipes(cell)
 
 
 def groups_of(study: Study, known: InStore) -> list[Group]:

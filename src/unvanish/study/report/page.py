@@ -16,7 +16,6 @@ from unvanish.core.machine import cache_folder
 from unvanish.core.output import write_whole
 from unvanish.core.values import counted
 from unvanish.data.sources import writable
-from unvanish.diagnosis.recorded import diagnose_run
 from unvanish.render.templates import rendered
 from unvanish.study.report.exports import as_csv, as_latex, bibtex
 from unvanish.study.report.figures import AnyFigure, file_name
@@ -63,7 +62,7 @@ def page(
         comparisons=comparisons(list(groups)),
         environments=different_environments(groups),
         reasons=_reasons(groups) if few else [],
-        diagnoses=[(group.name, diagnose_run(group.first)) for group in groups] if few else [],
+        diagnoses=_diagnoses(groups) if few else [],
         made=time.strftime("%Y-%m-%d %H:%M"),
         vega=Markup(_vega()),
     )
@@ -90,6 +89,12 @@ def _first_choice(groups: Sequence[Group]) -> str:
     return max(
         (group for group in groups if group.name != BASELINE), key=lambda group: group.last.mean if group.last else 0.0
     ).name
+
+
+def _diagnoses(groups: Sequence[Group]) -> list[tuple[str, Any]]:
+    from unvanish.diagnosis.recorded import diagnose_run  # takes its time; a report of many methods has none
+
+    return [(group.name, diagnose_run(group.first)) for group in groups]
 
 
 def _reasons(groups: Sequence[Group]) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from unvanish.core.errors import UnvanishError
 from unvanish.core.recipe import Recipe
-from unvanish.diagnosis.predicted import predicted_backward
 
 SQUARE, PRODUCT = (
     0.2064,
@@ -22,6 +21,8 @@ def predicted_signal(recipe: Recipe) -> tuple[float, ...]:
 
     Of weights that are drawn as the recipe says; of the data it needs two moments only, so that a report needs no data.
     """
+    from unvanish.diagnosis.predicted import predicted_backward  # takes its time; not needed for a list of many
+
     try:
         setup = recipe.but(seed=0).setup(_inputs(recipe))
         found = list(predicted_backward(setup.model, setup.example).values())[:-1]
