@@ -65,7 +65,7 @@ MEANT = {  # what an option is meant for, so that more than its refusal is seen
     "measure_every": ["1"],
     "seeds": ["1,2", "1,,2"],
     "methods": ["2", "skip-connection"],
-    "file": ["study.toml", "file", "folder"],
+    "file": ["study.toml", "file", "folder", "/dev/full"],
     "first": ["1a", "3ea339de"],
     "second": ["1a", "fadae035"],
     "words": ["3ea339de", "fadae035"],

@@ -1,11 +1,14 @@
 """Study files and what they want next, by outcomes that are made up here: no training."""
 
 import math
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 import unvanish as uv
+from unvanish.cli.recipe_files import read_recipe
 from unvanish.core.curve import Outcome
 from unvanish.core.errors import RecipeError
 from unvanish.study.plan import halving, search, select
@@ -136,6 +139,28 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         Study.read(tmp_path / "bad.toml")
     with pytest.raises(RecipeError, match=r"none\.toml cannot be read"):
         Study.read(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b"name = '\xe9'")
+    with pytest.raises(RecipeError, match=r"latin\.toml cannot be read"):
+        Study.read(tmp_path / "latin.toml")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="this machine has no /dev/zero")
+@pytest.mark.parametrize("read", [Study.read, read_recipe])
+def test_a_file_without_an_end_is_not_read_into_memory(read, tmp_path):
+    endless = tmp_path / "endless.toml"
+    endless.symlink_to("/dev/zero")
+    with pytest.raises(RecipeError, match=r"endless\.toml is larger than 10 MB"):
+        read(endless)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_study_is_read_from_a_pipe(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_text, args=('name = "s"\n',))
+    writer.start()
+    assert Study.read(pipe).name == "s"
+    writer.join()
 
 
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)

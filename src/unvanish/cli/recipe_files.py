@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from unvanish.core.errors import RecipeError
+from unvanish.core.input import text_of
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.output import write_output
 from unvanish.core.recipe import Recipe
@@ -30,11 +31,9 @@ def read_recipe(path: Path) -> Recipe:
     Raises `RecipeError`, naming the file, where it holds none.
     """
     kind = _kind(path)
+    text = text_of(path)
     try:
-        text = path.read_text(encoding="utf-8")
         found = json.loads(text) if kind == ".json" else tomllib.loads(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except ValueError as error:
         raise RecipeError(f"{path} is no {kind[1:].upper()}: {error}") from error
     if not isinstance(found, dict):

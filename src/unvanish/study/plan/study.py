@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, mo
 
 from unvanish.core.arguments import a_path
 from unvanish.core.errors import RecipeError, did_you_mean
+from unvanish.core.input import text_of
 from unvanish.core.recipe import Recipe
 from unvanish.core.values import Count, in_a_sentence
 from unvanish.study.plan.cells import Cell, cells_of
@@ -123,14 +124,13 @@ class Study(Part):
     def read(cls, path: str | Path) -> Self:
         """The study of a TOML file. Raises `RecipeError`, naming the file, where it makes no sense."""
         file = a_path("a study's file", path)
+        text = text_of(file)
         try:
-            return cls.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+            return cls.model_validate(tomllib.loads(text))
         except RecipeError as error:
             raise RecipeError(f"{file}: {error}") from error
         except tomllib.TOMLDecodeError as error:
             raise RecipeError(f"{file} is no TOML: {error}") from error
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
