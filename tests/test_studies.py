@@ -13,13 +13,14 @@ from test_data_sets import of_tensors
 from unvanish.core.output import OutputError
 from unvanish.store.protocol import ENDED
 from unvanish.study.conduct import conduct, run_study
-from unvanish.study.executors.pool import WorkerPool
+from unvanish.study.executors.pool import Worker, WorkerPool
 from unvanish.study.plan import halving
 from unvanish.study.plan.known import InStore
 from unvanish.study.plan.search import greatest
 from unvanish.study.report.depths import mean_field_of
 from unvanish.study.report.of_study import groups_of, sections_of, write_study_report
 from unvanish.study.report.tidy import write_tidy
+from unvanish.study.scheduler import train_all
 from unvanish.study.settings import recipe_of
 from unvanish.train.process import device_named
 
@@ -192,6 +193,32 @@ def test_no_more_runs_are_trained_than_the_budget_has(tmp_path, caplog):
     assert len(known.outcomes) == 4
     assert "its budget of 4 runs is used up" in caplog.text
     assert len(run_study(of, tmp_path, jobs=1).outcomes) == 4
+
+
+def trained_with_damage_forgotten(of: uv.Study, folder: Path, jobs: int) -> None:
+    with uv.Store.writer(folder) as store:
+        train_all([], store, executor=WorkerPool(jobs), device=device_named("cpu"), restart_damaged=True)
+
+
+@pytest.mark.parametrize("begin", [run_study, trained_with_damage_forgotten])
+def test_no_worker_is_left_where_a_study_cannot_begin(begin, tmp_path, monkeypatch):
+    workers = []
+
+    class Counted(Worker):
+        def __init__(self) -> None:
+            super().__init__()
+            workers.append(self)
+
+    def fails(*_arguments, **_options):
+        raise uv.StoreError("it cannot be read")
+
+    monkeypatch.setattr("unvanish.study.executors.pool.Worker", Counted)
+    monkeypatch.setattr("unvanish.study.conduct.InStore", fails)
+    monkeypatch.setattr(uv.Store, "forget_lost_runs", fails)
+    with pytest.raises(uv.StoreError, match="cannot be read"):
+        begin(study("never", axes={"lr": [0.1, 0.2]}), tmp_path, jobs=2)
+    assert len(workers) == 2
+    assert all(worker.process.returncode is not None for worker in workers)
 
 
 def test_another_machine_that_was_faster_does_not_end_a_search(tmp_path, monkeypatch):

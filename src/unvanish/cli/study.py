@@ -72,11 +72,11 @@ def run(
         path = study_path(study, report_of(store))
         with Store.writer(store) as kept:
             check_writable(path)  # now, not after hours of training
-            with study_progress([], quiet=quiet) as progress:
+            with study_progress([], quiet=quiet) as progress, executor_of(engine, jobs, address, most) as executor:
                 known = conduct(
                     study,
                     kept,
-                    executor=executor_of(engine, jobs, address, most),
+                    executor=executor,
                     device=where,
                     restart_damaged=restart_damaged,
                     measure_every=measure_every,

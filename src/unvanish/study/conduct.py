@@ -33,9 +33,9 @@ def run_study(study: Study, store: str | Path, *, jobs: int | None = None, devic
     Gives what is known in the end: called with a recipe, its `Outcome`. Shows nothing; `write_study_report` writes the
     report. Its processes import nothing of the script that calls it.
     """
-    with Store.writer(store) as kept:
-        pool = WorkerPool(jobs or usable_cores())
-        return conduct(study, kept, executor=pool, device=device_named(device))
+    where = device_named(device)
+    with Store.writer(store) as kept, WorkerPool(jobs or usable_cores()) as pool:
+        return conduct(study, kept, executor=pool, device=where)
 
 
 def conduct(

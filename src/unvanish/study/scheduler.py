@@ -67,12 +67,11 @@ def train_all(
     a store from which the same call goes on.
     """
     stream = Stream(store, listen)
-    if restart_damaged:
-        store.forget_lost_runs()
     most = together or (TOGETHER if device.type == "cuda" else 1)
-
-    prepare = Preparation(store, device, stream, most, measure_every, executor.here, fresh, restart_damaged)
-    with executor:
+    with executor:  # its places are there already, and end whatever happens from here on
+        if restart_damaged:
+            store.forget_lost_runs()
+        prepare = Preparation(store, device, stream, most, measure_every, executor.here, fresh, restart_damaged)
         scheduler = _Scheduler(prepare, store, executor, device, most, stream, more)
         scheduler.add([one if isinstance(one, Wanted) else Wanted(one) for one in recipes])
         try:
