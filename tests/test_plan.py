@@ -163,6 +163,19 @@ def test_a_study_is_read_from_a_pipe(tmp_path):
     writer.join()
 
 
+@pytest.mark.parametrize("depths", [2, 30])
+def test_of_many_cells_every_value_is_checked_and_not_every_network_made(depths, monkeypatch):
+    made = []
+    uninitialised = uv.Recipe.uninitialised
+    monkeypatch.setattr(uv.Recipe, "uninitialised", lambda self: made.append(1) or uninitialised(self))
+    depth, rates = list(range(4, 4 + depths)), [0.1 * n for n in range(1, 21)]
+    axes = {"lr": rates, "depth": depth, "remedies": [["skip-connection:pairs=[[1,3]]"]]}
+    Study.model_validate({"name": "s", "base": {"width": 2}, "axes": axes})
+    assert len(made) == (2 * 20 if depths == 2 else 30 + 20 - 1)
+    with pytest.raises(RecipeError, match="skip"):
+        Study.model_validate({"name": "s", "base": {"width": 2}, "axes": axes | {"depth": [*depth, 2]}})
+
+
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)
 def test_the_ready_made_studies_can_be_read(file):
     study = Study.read(file)

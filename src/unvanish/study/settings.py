@@ -38,8 +38,11 @@ DEPTH, WIDTH, EPOCHS = 7, 128, 32
 MOST_LAYERS, MOST_UNITS = 10**5, 10**6
 
 
-def recipe_of(settings: Mapping[str, Any]) -> Recipe:
-    """The recipe of these settings. Raises `RecipeError` where one is unknown or makes no sense."""
+def recipe_of(settings: Mapping[str, Any], *, applied: bool = True) -> Recipe:
+    """The recipe of these settings. Raises `RecipeError` where one is unknown or makes no sense.
+
+    applied   whether its remedies fit its network, too, for which that is made
+    """
     for name in settings:
         if name not in SETTINGS:
             guess = did_you_mean(name, SETTINGS)
@@ -55,7 +58,9 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
         remedies += (remedy_named(one),)
     plain["optimizer"] = _optimizer(given)
     made = baseline(**{**plain, **given})
-    return made.with_remedies(*remedies) if remedies else made
+    if not remedies:
+        return made
+    return made.with_remedies(*remedies) if applied else made.but(remedies=remedies)
 
 
 def _remedies_of(method: Any) -> tuple[Remedy, ...]:

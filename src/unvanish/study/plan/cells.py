@@ -36,6 +36,10 @@ class Cell:
         """With other settings in place of its own, if any."""
         return _recipe(json.dumps({**self.settings, **others})).but(seed=seed)
 
+    def check(self, **others: Any) -> Recipe:
+        """Raise `RecipeError` where its remedies do not fit its network, which is made for this."""
+        return recipe_of({**self.settings, **others})
+
     def __hash__(self) -> int:
         return hash(hashable(dict(self.settings)))
 
@@ -56,8 +60,8 @@ def cells_of(base: Mapping[str, Any], axes: Axes, zipped: Sequence[Axes], listed
 
 @cache
 def _recipe(settings: str) -> Recipe:
-    """Of all seeds: to look at a recipe for the first time, its network is built."""
-    return recipe_of(json.loads(settings))
+    """Of all seeds."""
+    return recipe_of(json.loads(settings), applied=False)
 
 
 def _cell(base: Mapping[str, Any], varied: Mapping[str, Any]) -> Cell:

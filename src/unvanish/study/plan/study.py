@@ -1,7 +1,7 @@
 """A study: what is varied, with which seeds, and what is asked of it; from a TOML file, or in Python."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -17,6 +17,7 @@ from unvanish.study.plan.cells import Cell, cells_of
 from unvanish.study.settings import SETTINGS
 
 MOST_RUNS = 1_000_000
+MOST_CHECKED = 50  # cells: the network of each is made, which for 900 of 300 layers takes a minute
 WHOLE = ("depth", "width", "epochs", "batch", "samples")
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -158,12 +159,21 @@ class Study(Part):
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise RecipeError(f"two cells are called '{twice}': give values that differ")
-        for cell in self.cells:  # a mistake is told now, not after hours
-            for recipe in [cell.recipe(self.seeds[0], **others) for others in self._tried()]:
+        for cell in self._to_check():  # a mistake is told now, not after hours
+            for recipe in [cell.check(**others) for others in self._tried()]:
                 if self.halving is not None and max(self.halving.epochs) >= sum(recipe.stage_epochs()):
                     last = max(self.halving.epochs)
                     raise RecipeError(f"halving after {last} epochs needs trainings that are longer")
         return self
+
+    def _to_check(self) -> Iterator[Cell]:
+        """Of many cells those that bring a new value; of the others a mistake is told before anything is trained."""
+        seen = set[str]()
+        for cell in self.cells:
+            values = {f"{name} = {value}" for name, value in cell.varied.items()}
+            if len(self.cells) <= MOST_CHECKED or values - seen:
+                yield cell
+            seen |= values
 
     def _settings(self) -> Mapping[str, None]:
         own = [getattr(self.search, "setting", None), getattr(self.select, "setting", None)]
