@@ -85,6 +85,14 @@ def test_fewer_images_or_another_batch_are_no_seeds_of_the_same():
     assert [group.name for group in groups] == ["5", "5, 2048 images", "5, batch 64"]
 
 
+def test_several_methods_have_the_titles_of_each():
+    two = uv.method("2").with_remedies(*uv.METHODS["3"][1])
+    own = uv.baseline(hidden=(8, 8)).with_remedies(*uv.METHODS["3"][1])
+    titles = {group.name: group.title for group in grouped([made_up("own", recipe=one) for one in (two, own)])}
+    assert titles.pop("2+3") == "better activation + better optimizer"
+    assert list(titles.values()) == ["recipe of your own"]
+
+
 def test_another_optimizer_is_no_seed_of_the_same():
     plain, momentum = uv.Optimizer("SGD", 0.1), uv.Optimizer("SGD", 0.1, {"momentum": 0.9})
     recipes = [uv.baseline(epochs=2, optimizer=one) for one in (plain, momentum)]

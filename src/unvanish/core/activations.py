@@ -35,7 +35,7 @@ def make_activation(name: str, options: dict[str, Any] | None = None) -> nn.Modu
     kind = ELEMENTWISE[activation_name(name)]
     options = options or {}
     try:
-        if options:  # PyTorch's own check of their names is not the same for all; this takes its time
+        if options:  # without any there is no name to be checked, which takes its time
             inspect.signature(kind).bind(**options)
         return kind(**options)
     except (TypeError, ValueError) as error:

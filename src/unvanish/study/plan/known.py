@@ -29,7 +29,7 @@ class Nothing:
 
 
 class InStore:
-    """What a store has. It is read once; `forget` reads a run anew when it is asked for again."""
+    """What a store has. It is read once; `read_again` reads a run anew."""
 
     def __init__(self, store: RunStore) -> None:
         self.store = store

@@ -31,6 +31,7 @@ def over_seeds(values: Iterable[float | None]) -> Estimate | None:
     return estimate(known) if known and len(known) == len(numbers) else None
 
 
+OWN = "recipe of your own"
 MOST_SHOWN = 40  # methods with maps and lines of their own
 MOST_READ = 400  # runs whose curves a report reads
 
@@ -78,7 +79,9 @@ class Group:
 
     @property
     def title(self) -> str:
-        return METHODS[label(self.recipe)][0] if label(self.recipe) in METHODS else "recipe of your own"
+        """That of its method, or of several, `2+5`."""
+        methods = label(self.recipe).split("+")
+        return " + ".join(METHODS[name][0] for name in methods) if set(methods) <= METHODS.keys() else OWN
 
     @property
     def changes(self) -> str:
