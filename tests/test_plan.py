@@ -163,6 +163,13 @@ def test_a_study_is_read_from_a_pipe(tmp_path):
     writer.join()
 
 
+def test_a_cell_that_makes_no_sense_is_named(tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text('name = "s"\n[axes]\nactivation = ["tanh", "relu"]\ninit = ["default", "centred-critical"]\n')
+    with pytest.raises(RecipeError, match=r"s\.toml: cell 'relu, centred-critical': no hidden activation has a linear"):
+        Study.read(file)
+
+
 @pytest.mark.parametrize("depths", [2, 30])
 def test_of_many_cells_every_value_is_checked_and_not_every_network_made(depths, monkeypatch):
     made = []

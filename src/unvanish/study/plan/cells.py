@@ -7,7 +7,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-from unvanish.core.errors import RecipeError
+from unvanish.core.errors import RecipeError, UnvanishError
 from unvanish.core.recipe import Recipe
 from unvanish.core.values import hashable
 from unvanish.study.settings import recipe_of
@@ -37,8 +37,11 @@ class Cell:
         return _recipe(json.dumps({**self.settings, **others})).but(seed=seed)
 
     def check(self, **others: Any) -> Recipe:
-        """Raise `RecipeError` where its remedies do not fit its network, which is made for this."""
-        return recipe_of({**self.settings, **others})
+        """Raise `RecipeError`, naming the cell, where its remedies do not fit its network, which is made for this."""
+        try:
+            return recipe_of({**self.settings, **others})
+        except UnvanishError as error:
+            raise RecipeError(f"cell '{self.name}': {error}") from error
 
     def __hash__(self) -> int:
         return hash(hashable(dict(self.settings)))

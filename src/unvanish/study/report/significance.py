@@ -191,4 +191,9 @@ def _of_sets(values: Values) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
+    """
+    >>> _listed(["1a", "2", "5"]), _listed(["tanh, depth 3", "5"])
+    ('1a, 2 and 5', "'tanh, depth 3' and 5")
+    """
+    names = [f"'{name}'" if "," in name else name for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
