@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+MOST_GUESSED = 3
+
 
 class UnvanishError(Exception):
     """Base of every error that a user can cause or mend.
@@ -71,7 +73,13 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
     >>> did_you_mean("rleu", ["Sigmoid", "ReLU"])
     "; did you mean 'ReLU'?"
+    >>> did_you_mean("skip", ["skip-connection", "skip-every-block", "rezero"])
+    "; did you mean 'skip-connection' or 'skip-every-block'?"
     """
     by_lower = {choice.lower(): choice for choice in choices}
-    near = get_close_matches(name.lower(), by_lower, n=1)
-    return f"; did you mean '{by_lower[near[0]]}'?" if near else ""
+    near = get_close_matches(name.lower(), by_lower, n=1) or _with_the_word(name.lower(), by_lower)
+    return f"; did you mean {' or '.join(repr(by_lower[one]) for one in near)}?" if near else ""
+
+
+def _with_the_word(word: str, choices: Iterable[str]) -> list[str]:
+    return [choice for choice in choices if word in choice.split("-")][:MOST_GUESSED]

@@ -15,7 +15,7 @@ MOST_TOLD = 6  # of the methods that are left out
 
 
 @dataclass(frozen=True)
-class Tested:
+class Compared:
     """One method against another; `p` corrected for all that were tested with it."""
 
     first: str
@@ -55,7 +55,7 @@ def values_of(groups: Sequence[Group], by: str = "last") -> tuple[dict[str, dict
     return values, left_out
 
 
-def tested(values: Values, pairs: Sequence[tuple[str, str]]) -> list[Tested]:
+def compared(values: Values, pairs: Sequence[tuple[str, str]]) -> list[Compared]:
     """Each pair over the seeds that both have; those without any in common are left out."""
     found = []
     for first, second in pairs:
@@ -64,13 +64,13 @@ def tested(values: Values, pairs: Sequence[tuple[str, str]]) -> list[Tested]:
             both = ([values[name][seed] for seed in seeds] for name in (first, second))
             found.append((first, second, paired(*both)))
     corrected = holm([one.p for _, _, one in found])
-    return [Tested(first, second, one, p) for (first, second, one), p in zip(found, corrected, strict=True)]
+    return [Compared(first, second, one, p) for (first, second, one), p in zip(found, corrected, strict=True)]
 
 
 def not_told_apart(values: Values) -> list[tuple[str, ...]]:
     """The largest sets of methods of which no two were told apart."""
     names = list(values)
-    all_pairs = {(one.first, one.second): one.told_apart for one in tested(values, list(combinations(names, 2)))}
+    all_pairs = {(one.first, one.second): one.told_apart for one in compared(values, list(combinations(names, 2)))}
     return indistinguishable(names, {pair: all_pairs.get(pair, False) for pair in combinations(names, 2)})
 
 
@@ -133,7 +133,7 @@ def _means(values: Values) -> Table:
 
 def _against(values: Values, pairs: Sequence[tuple[str, str]], caption: str) -> Table:
     rows = []
-    for one in tested(values, pairs):
+    for one in compared(values, pairs):
         difference, found = one.found.difference, one.found
         effect = "–" if math.isnan(found.effect) else f"{found.effect:.2f}"
         effects = "–" if math.isnan(found.effect) else f"{found.effect_low:.2f} to {found.effect_high:.2f}"
