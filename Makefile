@@ -37,6 +37,7 @@ bench: .venv/.bench
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
 	PYTHONPATH=tests $(BIN)/python benchmarks/store.py
+	PYTHONPATH=tests $(BIN)/python benchmarks/lists.py
 	$(BIN)/python benchmarks/gpu.py
 
 accuracy: .venv/.run

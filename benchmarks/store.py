@@ -3,7 +3,6 @@
 PYTHONPATH=tests python benchmarks/store.py [URL URL URL]   # of empty databases; without, it starts a server
 """
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -86,17 +85,11 @@ def measure(kind: str, places: Sequence[str]) -> None:
     readers = [uv.Store.reader(where) for where in places]
     table = (
         ("`summaries()`", medians([lambda _, reader=reader: reader.summaries() for reader in readers], 7)),
-        ("`unvanish runs`", medians([lambda _, where=where: list_runs(where) for where in places], 3)),
         ("open to write", medians([lambda _, where=where: opened(where) for where in places], 5)),
         ("add a run", adding),
     )
     for what, found in table:
         print(f"| {kind} | {what} | {' | '.join(f'{1000 * one:,.1f} ms' for one in found)} |", flush=True)
-
-
-def list_runs(where: str) -> None:
-    words = [sys.executable, "-m", "unvanish", "runs", "--store", where]
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
 
 
 def opened(where: str) -> None:
