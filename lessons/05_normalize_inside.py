@@ -13,7 +13,7 @@ import altair as alt
 import torch
 
 import unvanish as uv
-from unvanish.data.fashion_mnist import fashion_mnist, scaled
+from unvanish.data.images import scaled
 from unvanish.theory import activation, centred
 
 # None is all 60,000 training images. The project's tests set the variable to run the lesson in a short form.
@@ -147,7 +147,7 @@ for name, record in runs.items():
 # %%
 def accuracy_on(model, order, size=500):
     """Test accuracy where batches are taken in this order."""
-    test = fashion_mnist().test
+    test = uv.load_data("fashion-mnist").test
     right = 0
     with torch.no_grad():
         for places in order.split(size):
@@ -162,7 +162,7 @@ def trained(record):
     return model.eval()
 
 
-labels = fashion_mnist().test.labels_N
+labels = uv.load_data("fashion-mnist").test.labels_N
 mixed, by_class = torch.arange(len(labels)), labels.argsort(stable=True)  # 1,000 images of each class
 model = trained(runs["4a"])
 print(f"4a, mixed batches:    {accuracy_on(model, mixed):.3f}")

@@ -1,5 +1,7 @@
 """The lessons: notebooks that are built from their sources, valid, copied out by the command, and run by a kernel."""
 
+import ast
+import importlib
 import json
 import os
 import runpy
@@ -10,6 +12,7 @@ import pytest
 from nbclient import NotebookClient
 from typer.testing import CliRunner
 
+import unvanish as uv
 from unvanish.cli import lessons as command
 from unvanish.cli.commands import app
 
@@ -65,6 +68,16 @@ def test_a_notebook_is_valid_and_the_same_each_time(source, built):
     assert texts.count("$$") % 2 == 0
     assert texts.count("<details>") == texts.count("</details>")
     assert "UNVANISH_LESSON_SHORT" in notebook.cells[1].source  # the first cell of code
+
+
+@pytest.mark.parametrize("source", LESSONS, ids=lambda path: path.stem)
+def test_what_a_lesson_takes_from_us_is_there(source):
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("unvanish"):
+            module = importlib.import_module(str(node.module))
+            assert [one.name for one in node.names if not hasattr(module, one.name)] == []
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "uv":
+            assert hasattr(uv, node.attr), node.attr
 
 
 def test_a_lesson_is_run_as_a_notebook_in_short_form(built, tmp_path):
