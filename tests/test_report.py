@@ -220,7 +220,7 @@ def test_labels_of_lines_do_not_touch():
 
 
 def test_a_method_looks_the_same_in_every_report():
-    from unvanish.study.report.palette import looks
+    from unvanish.study.report.looks import looks
 
     every = dict(zip(uv.METHODS, looks(list(uv.METHODS)), strict=True))
     assert len(set(every.values())) == len(uv.METHODS)

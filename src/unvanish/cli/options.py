@@ -86,10 +86,12 @@ WidthOption = Annotated[
 
 def figures_of(groups: "Sequence[Group]", folder: Path | None, formats: str, width: str) -> "dict[str, AnyFigure]":
     """The figures of the report, which are also written where a folder is given."""
-    from unvanish.study.report.figures import all_figures, formats_in, save_figures
+    from unvanish.study.report.write import report_figures
 
-    charts = all_figures(groups)
+    charts = report_figures(groups)
     if folder is not None:
+        from unvanish.study.report.figures import formats_in, save_figures
+
         save_figures(charts, groups, folder, formats_in(formats), width)
     return charts
 

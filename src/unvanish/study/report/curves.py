@@ -9,7 +9,8 @@ import altair as alt
 import numpy as np
 
 from unvanish.study.report.groups import Group, judged_on
-from unvanish.study.report.palette import LABELS, ONLY_SHOWN, encoding, labelled, looks, shown, spread_apart
+from unvanish.study.report.looks import looks
+from unvanish.study.report.palette import LABELS, ONLY_SHOWN, encoding, labelled, shown, spread_apart
 from unvanish.study.report.published_length import published_length
 
 CURVE_POINTS = 120  # a run: what a chart of 700 pixels can show

@@ -11,7 +11,7 @@ from unvanish.core.errors import RecipeError
 from unvanish.core.output import write_output
 from unvanish.render.charts import drawn, printed, styled
 from unvanish.study.report.curves import curves, trainings, whole_study
-from unvanish.study.report.groups import MOST_SHOWN, Group
+from unvanish.study.report.groups import MOST_SHOWN, Group, file_name
 from unvanish.study.report.intervals import intervals
 from unvanish.study.report.maps import colour_bar, gradient_map, overview
 from unvanish.study.report.profiles import depth_profile, fraction
@@ -23,9 +23,7 @@ UNITS = {"in": 96.0, "cm": 96 / 2.54, "mm": 96 / 25.4, "pt": 96 / 72, "px": 1.0}
 
 
 def all_figures(groups: Sequence[Group], by: str = "last") -> dict[str, AnyFigure]:
-    """Every figure of the report by a name that can be a file's. Of many methods none has its own."""
-    if len(groups) > MOST_SHOWN:
-        return {}
+    """Every figure of the report by a name that can be a file's."""
     with debug_mode(False):  # Altair would check each part of each chart again and again; tests check the whole charts
         figures = {"intervals": intervals(groups, by), **_of_each(groups)}
         return {name: styled(chart) for name, chart in figures.items() if chart is not None}
@@ -87,8 +85,3 @@ def formats_in(words: str) -> tuple[str, ...]:
     if wrong:
         raise RecipeError(f"'{wrong[0]}' is no format of figures: {', '.join(FORMATS)}")
     return tuple(dict.fromkeys(found))
-
-
-def file_name(name: str) -> str:
-    """A method's name as a part of a file's."""
-    return "".join(c if c.isalnum() or c in "-." else "_" for c in name)

@@ -225,6 +225,11 @@ def _name(recipe: Recipe, several: bool) -> str:
     return f"{label(recipe)}, {recipe.epochs} epoch{'s' * (recipe.epochs > 1)}" if several else label(recipe)
 
 
+def file_name(name: str) -> str:
+    """A method's name as a part of a file's."""
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in name)
+
+
 def recipe_of(run: Run) -> Recipe:
     assert run.recipe is not None, "a report is of recipes"
     return run.recipe

@@ -58,12 +58,13 @@ def write_study_report(
     width: str = "640px",
 ) -> None:
     """As a page, or as Markdown; and with `folder` every figure in a file of its own."""
-    from unvanish.study.report.figures import all_figures, formats_in, save_figures
-    from unvanish.study.report.write import write_report
+    from unvanish.study.report.write import report_figures, write_report
 
     groups = groups_of(study, known)
-    figures = {**own_figures(study, known), **all_figures(groups, study.compare.by)}
+    figures = {**own_figures(study, known), **report_figures(groups, study.compare.by)}
     if folder is not None:
+        from unvanish.study.report.figures import formats_in, save_figures
+
         save_figures(figures, groups, folder, formats_in(formats), width)
     write_report(groups, path, figures, sections_of(study, known, groups), title=study.title or study.name)
 

@@ -6,10 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import altair as alt
-import vl_convert
 from markupsafe import Markup, escape
 
 from unvanish.core.machine import cache_folder
@@ -17,23 +15,25 @@ from unvanish.core.output import write_whole
 from unvanish.core.values import counted
 from unvanish.data.sources import writable
 from unvanish.render.templates import rendered
+from unvanish.study.methods import BASELINE
 from unvanish.study.report.exports import as_csv, as_latex, bibtex
-from unvanish.study.report.figures import AnyFigure, file_name
 from unvanish.study.report.formulas import of_remedies
-from unvanish.study.report.groups import MOST_SHOWN, Group, judged_on, recipe_of
-from unvanish.study.report.palette import looks
+from unvanish.study.report.groups import MOST_SHOWN, Group, file_name, judged_on, recipe_of
+from unvanish.study.report.looks import looks
 from unvanish.study.report.published import comparisons
 from unvanish.study.report.results import COLUMNS, as_factor, different_environments, headline, numbers, table
 from unvanish.study.report.section import Section
-from unvanish.study.report.story import BASELINE
+
+if TYPE_CHECKING:
+    from unvanish.study.report.figures import AnyFigure
 
 TITLE = "Where the gradient dies, and what brings it back"
 
 
 def page(
-    groups: Sequence[Group], figures: Mapping[str, AnyFigure], sections: Sequence[Section] = (), title: str = TITLE
+    groups: Sequence[Group], figures: "Mapping[str, AnyFigure]", sections: Sequence[Section] = (), title: str = TITLE
 ) -> str:
-    """The report as HTML. Of many methods, without what is shown for each of them."""
+    """The report as HTML. Of many methods, without what is shown for each of them; without figures, without Vega."""
     few = len(groups) <= MOST_SHOWN
     recipes = [recipe_of(run) for group in groups for run in group.all_runs]
     return rendered(
@@ -64,7 +64,7 @@ def page(
         reasons=_reasons(groups) if few else [],
         diagnoses=_diagnoses(groups) if few else [],
         made=time.strftime("%Y-%m-%d %H:%M"),
-        vega=Markup(_vega()),
+        vega=Markup(_vega()) if figures else "",
     )
 
 
@@ -140,6 +140,8 @@ def _without_schema_noise(spec: dict[str, Any]) -> dict[str, Any]:
 
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, so that no browser has to fetch them; made once, and kept."""
+    import altair as alt
+
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     kept = cache_folder("vega") / f"{version}-{metadata.version('vl-convert-python')}.js"
     with suppress(OSError, UnicodeDecodeError):
@@ -153,5 +155,7 @@ def _vega() -> str:
 
 
 def _bundled(version: str) -> str:
+    import vl_convert
+
     bundle = vl_convert.javascript_bundle(vl_version=version)  # pyright: ignore[reportCallIssue]  (it is optional)
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")

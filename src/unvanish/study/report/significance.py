@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from unvanish.core.statistics import ALPHA, BOOTSTRAP_FROM, Estimate, Paired, estimate, holm, indistinguishable, paired
+from unvanish.study.methods import BASELINE
 from unvanish.study.report.groups import MOST_SHOWN, Group, judged_on
 from unvanish.study.report.section import Section, Table
-from unvanish.study.report.story import BASELINE
 
 MOST_PAIRS = 120  # in a table
 MOST_TOLD = 6  # of the methods that are left out

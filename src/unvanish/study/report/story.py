@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import altair as alt
 
+from unvanish.study.methods import BASELINE
 from unvanish.study.report.groups import Group
 from unvanish.study.report.maps import colour
 from unvanish.study.report.palette import encoding
 from unvanish.study.report.ratios import FLOOR
-
-BASELINE = "baseline"
 
 
 def story(groups: Sequence[Group]) -> dict[str, alt.LayerChart]:
