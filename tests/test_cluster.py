@@ -189,8 +189,15 @@ class Dying(Here):
 
 @pytest.mark.parametrize(
     ("after", "ends"),
-    [((2, 3, 3, 4, 4, 5), "finished"), ((3, 3, 3), "failed"), ((1, 1, 1), "failed"), ((3, 2, 1), "failed")],
+    [
+        ((2, 3, 3, 4, 4, 5), "finished"),
+        ((3, 3, 3), "failed"),
+        ((1, 1, 1), "failed"),
+        ((3, 2, 1), "finished"),
+        ((3, 1, 1), "finished"),
+        ((3, 1, 1, 1), "failed"),
+    ],
 )
-def test_a_run_that_gets_further_than_before_is_not_given_up(tmp_path, small, after, ends):
+def test_a_run_is_given_up_where_its_places_die_at_the_same_epoch(tmp_path, small, after, ends):
     record = trained(tmp_path, small.but(epochs=8), Dying(*after))
     assert record.outcome.state == ends

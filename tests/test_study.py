@@ -10,7 +10,9 @@ import unvanish as uv
 from unvanish.core.errors import ClaimLostError
 from unvanish.store.backends.folder import Folder
 from unvanish.study.executors.pool import WorkerPool
+from unvanish.study.jobs import BEGINNING, Queued
 from unvanish.study.scheduler import train_all
+from unvanish.study.training import header
 
 CPU = torch.device("cpu")
 
@@ -128,6 +130,31 @@ def test_a_worker_that_cannot_start_is_given_up_with_what_it_printed_last(tmp_pa
     assert outcome.state == "failed"
     assert "died 3 times" in (outcome.error or "")
     assert "no torch today" in (outcome.error or "")
+
+
+@pytest.mark.parametrize(
+    ("places", "tried_no_more"),
+    [
+        ([(1, 4), (1, 4), (1, 4)], True),
+        ([BEGINNING] * 3, True),
+        ([(1, 4), BEGINNING, BEGINNING], False),
+        ([(1, 4), BEGINNING, BEGINNING, (1, 2), BEGINNING, BEGINNING], False),
+        ([(1, 4), BEGINNING, BEGINNING, BEGINNING], True),
+        ([(1, 4), (1, 4), (1, 5), (1, 5), (1, 5)], True),
+        ([(1, 4), (1, 4), (1, 5), (1, 5)], False),
+        ([(1, 4), (1, 3)] * 5, True),
+        ([(1, 4), (1, 3)] * 4 + [(1, 4)], False),
+    ],
+)
+def test_a_run_is_tried_no_more_when_its_workers_die_at_the_same_place_or_again_and_again(places, tried_no_more):
+    recipe = small()
+    run = Queued(recipe, recipe.digest(), header(recipe, CPU), None, epochs=9, size=1)
+    verdicts = []
+    for place in places:
+        if place != BEGINNING:
+            run.reached(place)
+        verdicts.append(run.died())
+    assert verdicts == [False] * (len(places) - 1) + [tried_no_more]
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "NAdam", "Rprop", "ASGD"])

@@ -1,7 +1,7 @@
 """A run on its way through the scheduler, and the message that gives some of them to a worker."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -18,16 +18,17 @@ class Wanted(NamedTuple):
     epochs: int | None = None
 
 
+StageEpoch = tuple[int, int]
+BEGINNING: StageEpoch = (-1, -1)
+TRIES = 3  # deaths of a worker over one recipe at the same place
+MOST_DEATHS = 10  # at any places, without getting further
+
 More = Callable[[str], Sequence[Wanted]]  # what is wanted now that this run has ended, or come as far as it was wanted
 
 
 @dataclass
 class Queued:
-    """A recipe on its way. `deaths` counts the workers that it cost since it last got on.
-
-    It gets on with each epoch that it never reached before: what a recipe does to a worker, it does at the same place
-    each time; three workers that are killed before the first checkpoint, at any others, say nothing about it.
-    """
+    """A recipe on its way."""
 
     recipe: Recipe
     digest: str
@@ -41,8 +42,26 @@ class Queued:
     begun: bool = False
     ended: bool = False
     lost: bool = False  # to another machine, while a worker of this one is still at it
-    deaths: int = 0
-    furthest: tuple[int, int] = (-1, -1)  # stage and epoch
+    at: StageEpoch = BEGINNING  # the last epoch that its present worker has told
+    furthest: StageEpoch = BEGINNING
+    deaths: list[StageEpoch] = field(default_factory=list)  # where workers died over it since it last got on
+
+    def reached(self, epoch: StageEpoch) -> None:
+        self.at = epoch
+        if epoch > self.furthest:
+            self.furthest = epoch
+            self.deaths.clear()
+
+    def died(self) -> bool:
+        """Its worker has died: whether that is to be tried no more.
+
+        What a recipe does to a worker, it does at the same place each time: three in a row. Workers that are killed at
+        different places say nothing about it, until they are very many.
+        """
+        self.deaths.append(self.at)
+        self.at = BEGINNING
+        last = self.deaths[-TRIES:]
+        return len(self.deaths) >= MOST_DEATHS or (len(last) == TRIES and len(set(last)) == 1)
 
     @property
     def epochs_left(self) -> int:

@@ -30,13 +30,12 @@ from unvanish.store.events import Event
 from unvanish.store.protocol import Header, RunStore, Start
 from unvanish.study.executors.protocol import Executor, Place
 from unvanish.study.interrupts import CtrlC
-from unvanish.study.jobs import More, Queued, Wanted, job_of
+from unvanish.study.jobs import BEGINNING, More, Queued, Wanted, job_of
 from unvanish.study.preparing import Preparation
 from unvanish.study.stream import Listener, Stream
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
 TOGETHER = 256  # runs of one shape on a GPU: more gained nothing on an H100 (docs/performance.md)
-TRIES = 3  # deaths of a worker over one recipe without any progress in between
 LOOK_EVERY_S = 1.0  # at what is trained elsewhere
 
 log = logging.getLogger("unvanish")
@@ -162,6 +161,8 @@ class _Scheduler:
         tail = self.waiting and self.executor.places < unfinished < 2 * self.executor.places
         part = max(1, longest.epochs_left // 4) if tail else longest.epochs_left if longest.until else None
         self.at[worker] = runs
+        for run in runs:
+            run.at = BEGINNING
         file = self.executor.provide(longest.recipe.data)
         worker.give(job_of(runs, [start for _, start in group], self.device, part, file))
 
@@ -224,8 +225,7 @@ class _Scheduler:
         match meta["about"]:
             case "epoch":
                 run, row = self.at[worker][meta["run"]], Epoch(**meta["epoch"])
-                if (row.stage, row.epoch) > run.furthest:
-                    run.furthest, run.deaths = (row.stage, row.epoch), 0
+                run.reached((row.stage, row.epoch))
                 self.tell(Event.epoch(run.digest, row))
             case "chunk":
                 self._keep(self.at[worker][meta["run"]], Chunk.unpack(message))
@@ -264,7 +264,8 @@ class _Scheduler:
             log.warning("%s", error)
             run.lost = True
             return
-        run.deaths, run.ended = 0, chunk.state != "unfinished"
+        run.deaths.clear()
+        run.ended = chunk.state != "unfinished"
         run.done += len(chunk.rows)
         if run.ended:
             self._over(run, chunk)
@@ -296,10 +297,10 @@ class _Scheduler:
 
     def _lost(self, run: Queued, reason: str) -> None:
         """What becomes of a run whose worker has died."""
-        run.deaths += not run.lost
         run.shape = None  # so that it takes no others with it
-        if run.deaths < TRIES:
+        if run.lost or not run.died():
             self.tell(Event("died", run.digest, {"reason": reason}))
             self._set_free([run])
             return
-        self._keep(run, Chunk("failed", error=f"its worker died {TRIES} times without getting on ({reason})"))
+        error = f"its worker died {len(run.deaths)} times without getting on ({reason})"
+        self._keep(run, Chunk("failed", error=error))
