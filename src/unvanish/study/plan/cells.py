@@ -32,9 +32,10 @@ class Cell:
         """What figures and tables call it: `5`, `tanh, depth 20`; of a study that varies nothing, `all`."""
         return ", ".join(_said(name, value) for name, value in self.varied.items()) or "all"
 
-    def recipe(self, seed: int, **others: Any) -> Recipe:
-        """With other settings in place of its own, if any."""
-        return _recipe(json.dumps({**self.settings, **others})).but(seed=seed)
+    def recipes(self, seeds: Sequence[int], **others: Any) -> tuple[Recipe, ...]:
+        """One for each seed; with other settings in place of the cell's own, if any."""
+        alike = _recipe(json.dumps({**self.settings, **others}))
+        return tuple(alike.model_copy(update={"seed": seed}) for seed in seeds)  # a study has checked its seeds
 
     def check(self, **others: Any) -> Recipe:
         """Raise `RecipeError`, naming the cell, where its remedies do not fit its network, which is made for this."""

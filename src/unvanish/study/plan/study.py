@@ -202,7 +202,7 @@ class Study(Part):
         part = self.search or self.halving
         if part is not None:  # what is decided by results is decided on held-out images
             others = {"held_out": cell.settings.get("held_out", part.held_out), **others}
-        return tuple(cell.recipe(seed, **others) for seed in self.seeds)
+        return cell.recipes(self.seeds, **others)
 
     def __str__(self) -> str:
         return f"{self.name}: {len(self.cells)} cells, {len(self.seeds)} seeds"
