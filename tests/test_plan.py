@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import torch
 
 import unvanish as uv
 from unvanish.cli.recipe_files import read_recipe
@@ -218,6 +219,17 @@ def test_most_seeds_decide():
     one = Made(lambda recipe, _: 0.8 if recipe.seed == 1 else 0.1)
     to_the_end(study, one)
     assert search.greatest(study, study.cells[0], one).trained is None
+
+
+@pytest.mark.parametrize(("classes", "least"), [(10, 0.25), (2, 7 / 12)])
+def test_what_counts_as_trained_goes_by_the_number_of_classes(classes, least):
+    x, y = torch.eye(classes), torch.arange(classes)
+    data = uv.DataSet.of((x, y), (x, y), name=f"{classes}-classes")
+    study = Study.model_validate({"name": "s", "seeds": [1], "base": {"data": data.name}, "search": {"high": 1}})
+    for accuracy, trained in ((least - 1e-6, None), (least + 1e-6, 1)):
+        known = Made(lambda *_, accuracy=accuracy: accuracy)
+        to_the_end(study, known)
+        assert search.greatest(study, study.cells[0], known).trained == trained
 
 
 def test_a_selection_looks_at_the_test_images_once():

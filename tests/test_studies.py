@@ -188,11 +188,18 @@ def test_a_budget_ends_the_study_and_the_next_call_goes_on(tmp_path):
 
 
 def test_no_more_runs_are_trained_than_the_budget_has(tmp_path, caplog):
-    of = study("r", search={"low": 1, "high": 64, "trains": 0.01, "held_out": 30}, budget={"runs": 4}, seeds=[1])
+    of = study("r", search={"low": 1, "high": 64, "trains": 0.01, "held_out": 30}, budget={"runs": 3}, seeds=[1, 2])
     known = run_study(of, tmp_path, jobs=1)
-    assert len(known.outcomes) == 4
-    assert "its budget of 4 runs is used up" in caplog.text
-    assert len(run_study(of, tmp_path, jobs=1).outcomes) == 4
+    assert len(known.outcomes) == 3
+    assert caplog.text.count("its budget of 3 runs is used up") == 1
+    known = run_study(of, tmp_path, jobs=1)
+    assert len(known.outcomes) == 3
+    write_tidy(of, known, tmp_path / "runs.csv")
+    assert [(row["depth"], row["seed"]) for row in rows_of(tmp_path / "runs.csv")] == [
+        ("1", "1"),
+        ("1", "2"),
+        ("2", "1"),
+    ]
 
 
 def trained_with_damage_forgotten(of: uv.Study, folder: Path, jobs: int) -> None:

@@ -62,17 +62,19 @@ def conduct(
     for digest in failed:  # in the call that has begun now
         del known.outcomes[digest]
 
+    left_out = set[str]()
     runs = {recipe.digest() for cell in study.cells for _, recipe in tried(study, cell, known)} & known.outcomes.keys()
 
     def told(found: list[Wanted]) -> list[Wanted]:
         """Of these, what the budget has room for."""
         room = []
         for one in found:
-            if one.recipe.digest() in runs or len(runs) < study.budget.runs:
-                runs.add(one.recipe.digest())
+            digest = one.recipe.digest()
+            if digest in runs or len(runs) < study.budget.runs:
+                runs.add(digest)
                 room.append(one)
-        if len(room) < len(found):
-            log.warning("%s ends here: its budget of %s runs is used up", study.name, f"{study.budget.runs:,}")
+            else:
+                left_out.add(digest)
         hear_of([one.recipe for one in room])
         return room
 
@@ -91,4 +93,6 @@ def conduct(
         more=more if study.goes_by_results else None,
         minutes=study.budget.minutes,
     )
+    if left_out:  # once, after the trainings: a search asks after each
+        log.warning("%s ends here: its budget of %s runs is used up", study.name, f"{study.budget.runs:,}")
     return InStore(store)

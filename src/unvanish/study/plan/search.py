@@ -14,6 +14,7 @@ from unvanish.core.recipe import Recipe
 from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import Known, accuracies
 from unvanish.study.plan.study import Search, Study
+from unvanish.study.plan.trained import trained_from
 
 
 @dataclass(frozen=True)
@@ -21,13 +22,17 @@ class Greatest:
     """trained  the greatest value at which most seeds trained; `None` if there is none
     failed   the smallest value above it at which they did not; `None` if it trained up to the end
     tried    each value with the accuracy of each seed
-    ended    whether the search is over
+    trying   the value that is looked at now, of which some seeds have not ended; `None` where the search is over
     """
 
     trained: int | None
     failed: int | None
     tried: dict[int, tuple[float, ...]]
-    ended: bool
+    trying: int | None
+
+    @property
+    def ended(self) -> bool:
+        return self.trying is None
 
     def __str__(self) -> str:
         if not self.ended:
@@ -38,31 +43,47 @@ class Greatest:
 
 
 def wanted(study: Study, known: Known) -> list[Recipe]:
-    return [recipe for cell in study.cells for recipe in _next(study, cell, known)[1] if known(recipe) is None]
+    found: list[Recipe] = []
+    for cell in study.cells:
+        value = greatest(study, cell, known).trying
+        if value is not None:
+            found += _recipes(study, cell, value)
+    return [recipe for recipe in found if known(recipe) is None]
+
+
+def trains_from(study: Study, cell: Cell) -> float:
+    """The accuracy that counts as trained."""
+    assert study.search is not None
+    return study.search.trains or trained_from(study.recipes(cell)[0])
 
 
 def greatest(study: Study, cell: Cell, known: Known) -> Greatest:
     """As far as it is known."""
-    return _next(study, cell, known)[0]
-
-
-def _next(study: Study, cell: Cell, known: Known) -> tuple[Greatest, tuple[Recipe, ...]]:
-    """What is known, and the runs that are needed to go on."""
-    search, tried = study.search, dict[int, tuple[float, ...]]()
+    search, least, tried = study.search, trains_from(study, cell), dict[int, tuple[float, ...]]()
     assert search is not None
     trained: int | None = None
     failed: int | None = None
     while (value := _to_try(search, trained, failed)) is not None:
-        recipes = study.recipes(cell, **{search.setting: value})
-        found = accuracies(known, recipes)
+        found = accuracies(known, _recipes(study, cell, value))
         if found is None:
-            return Greatest(trained, failed, tried, ended=False), recipes
+            return Greatest(trained, failed, tried, value)
         tried[value] = tuple(found)
-        if 2 * sum(one >= search.trains for one in found) > len(found):
+        if 2 * sum(one >= least for one in found) > len(found):
             trained = value
         else:
             failed = value
-    return Greatest(trained, failed, tried, ended=True), ()
+    return Greatest(trained, failed, tried, None)
+
+
+def every_value(study: Study, cell: Cell, known: Known) -> list[int]:
+    """That has runs, in the order in which they were tried."""
+    found = greatest(study, cell, known)
+    return [*found.tried] if found.trying is None else [*found.tried, found.trying]
+
+
+def _recipes(study: Study, cell: Cell, value: int) -> tuple[Recipe, ...]:
+    assert study.search is not None
+    return study.recipes(cell, **{study.search.setting: value})
 
 
 def _to_try(search: Search, trained: int | None, failed: int | None) -> int | None:

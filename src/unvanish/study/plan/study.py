@@ -48,7 +48,8 @@ class Search(Part):
 
     setting  a whole number, such as depth
     low      where it begins; high: where it ends
-    trains   the accuracy that counts as trained, in the last epoch
+    trains   the accuracy that counts as trained, in the last epoch; without it a sixth of the way from chance to 1,
+             0.25 for ten classes
     held_out on so many of the last training images, unless the base says another number
     within   it ends where the smallest value that failed is at most so many times the greatest that trained
     """
@@ -56,7 +57,7 @@ class Search(Part):
     setting: str = "depth"
     low: Count = 1
     high: Count = 1000
-    trains: Fraction = 0.25
+    trains: Fraction | None = None
     within: Annotated[float, Field(gt=1)] = 1.15
     held_out: Count = 10_000
 

@@ -14,7 +14,7 @@ def tried(study: Study, cell: Cell, known: Known) -> Iterator[tuple[dict[str, An
     """Of a cell, each with the settings that differ between runs; some may not have begun."""
     varied = dict(cell.varied)
     if study.search is not None:
-        for value in search.greatest(study, cell, known).tried:
+        for value in search.every_value(study, cell, known):
             for recipe in study.recipes(cell, **{study.search.setting: value}):
                 yield varied | {study.search.setting: value}, recipe
     elif study.select is not None:

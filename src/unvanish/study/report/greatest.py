@@ -6,7 +6,7 @@ import altair as alt
 
 from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import Known
-from unvanish.study.plan.search import Greatest, greatest
+from unvanish.study.plan.search import Greatest, greatest, trains_from
 from unvanish.study.plan.study import Study
 from unvanish.study.report.depths import mean_field_of
 from unvanish.study.report.section import Section, Table
@@ -39,9 +39,10 @@ def section(study: Study, found: dict[Cell, Greatest]) -> Section:
         failed = one.tried.get(one.failed, ()) if one.failed is not None else ()
         rows.append((cell.name, str(one), _listed(trained), str(one.failed or "–"), _listed(failed), said))
     setting = search.setting
+    trains = sorted({f"{trains_from(study, cell):.3g}" for cell in found})  # by the number of classes
     sentences = [
         f"The greatest {setting} at which more than half of {len(study.seeds)} seeds reach an accuracy of "
-        f"{search.trains} in the last epoch on the {_images(study)}, looked for between {search.low} and "
+        f"{' or '.join(trains)} in the last epoch on the {_images(study)}, looked for between {search.low} and "
         f"{search.high}: doubled until it fails, then halved on a log scale, until what failed is at most "
         f"{search.within} times what trained.",
         "A search takes for granted that what trains at one value trains below it. It is of this many steps and this "

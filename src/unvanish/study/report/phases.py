@@ -15,12 +15,12 @@ from unvanish.core.recipe import Recipe
 from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import Known, accuracies
 from unvanish.study.plan.study import Study
+from unvanish.study.plan.trained import chance, trained_from
 from unvanish.study.report.depths import mean_field_of
 from unvanish.study.report.section import Section, Table
 from unvanish.theory import MeanField
 
 AXES = ("depth", "weight_var")
-TRAINED = 0.25  # accuracy, where chance is 0.10
 FINE = 400  # points of theory's line
 FIGURE = "phase-diagram"
 
@@ -50,12 +50,12 @@ def _point(study: Study, cell: Cell, values: Sequence[float]) -> Point:
 
 def section(found: Sequence[Point]) -> Section:
     """How deep the networks of each σ_w² were that trained, beside theory."""
-    rows = []
+    rows, least = [], trained_from(found[0].recipe)
     for weight_var in sorted({point.weight_var for point in found}):
         column = sorted((p for p in found if p.weight_var == weight_var), key=lambda p: p.depth)
         field = mean_field_of(column[0].recipe)
-        trained = [p.depth for p in column if p.accuracy >= TRAINED]
-        failed = [p.depth for p in column if p.accuracy < TRAINED and p.depth > max(trained, default=0)]
+        trained = [p.depth for p in column if p.accuracy >= least]
+        failed = [p.depth for p in column if p.accuracy < least and p.depth > max(trained, default=0)]
         rows.append(
             (
                 f"{weight_var:g}",
@@ -71,7 +71,7 @@ def section(found: Sequence[Point]) -> Section:
         "Each square is one combination of depth and variance of the weights; its colour is the accuracy after "
         "training. The line is 6 ξ_c of mean-field theory: beyond about that depth two images become alike (ordered "
         "phase) or unlike whatever they show (chaotic phase) before they reach the output (Schoenholz et al. 2017). A "
-        f"depth counts as trained from an accuracy of {TRAINED} on."
+        f"depth counts as trained from an accuracy of {least:.3g} on."
     )
     return Section(
         "phases", "Which depths train", [sentence], [Table("Measured beside theory", columns, rows)], [FIGURE]
@@ -98,7 +98,8 @@ def figure(found: Sequence[Point]) -> alt.LayerChart:
     x = alt.X("x:Q", title="σ_w²", scale=alt.Scale(domain=[low, high], nice=False))
     y = alt.Y("y:Q", title="depth, hidden layers", scale=alt.Scale(domain=[0, top], nice=False))
     tips = ["depth:Q", alt.Tooltip("weight_var:Q", title="σ_w²"), "accuracy:Q"]
-    scale = alt.Scale(scheme="inferno", domain=[0.1, max(0.2, max(p.accuracy for p in found))], clamp=True)
+    worst = chance(found[0].recipe)
+    scale = alt.Scale(scheme="inferno", domain=[worst, max(2 * worst, max(p.accuracy for p in found))], clamp=True)
     rects = alt.Chart(alt.Data(values=squares)).mark_rect(stroke=None)
     rects = rects.encode(
         x=x, x2="x2:Q", y=y, y2="y2:Q", tooltip=tips,
