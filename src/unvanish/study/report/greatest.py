@@ -63,17 +63,19 @@ def figure(study: Study, found: dict[Cell, Greatest]) -> alt.LayerChart:
     names = [cell.name for cell in found]
     bars, marks = [], []
     for cell, one in found.items():
-        bars.append({"cell": cell.name, "from": 1, "to": one.trained or 1, "says": str(one)})
-        theory = _theory(study, cell)
+        to, theory = one.trained or 1, _theory(study, cell)
+        says = {"cell": cell.name, "from": 1, "to": to, "right": to, "says": str(one)}
         if theory is not None and math.isfinite(theory):
             marks.append({"cell": cell.name, "to": max(theory, 1.0)})
+            says["right"] = max(to, theory)  # so that the mark does not stand in the words
+        bars.append(says)
     scale = alt.Scale(type="log", domain=[1, 3 * search.high], nice=False)
     x = alt.X("to:Q", title=search.setting, scale=scale)
     y = alt.Y("cell:N", scale=alt.Scale(domain=names), title=None, axis=alt.Axis(labelLimit=320))
     base = alt.Chart(alt.Data(values=bars))
     bar = base.mark_bar(height=14, color="#0072b2", opacity=0.8)
     bar = bar.encode(x=alt.X("from:Q", scale=scale, title=search.setting), x2="to:Q", y=y, tooltip=["cell:N", "says:N"])
-    words = base.mark_text(align="left", dx=4).encode(x=x, y=y, text="says:N")
+    words = base.mark_text(align="left", dx=4).encode(x=alt.X("right:Q", scale=scale), y=y, text="says:N")
     theory = alt.Chart(alt.Data(values=marks)).mark_tick(color="#d55e00", thickness=3, size=20)
     return alt.LayerChart(layer=[bar, words, theory.encode(x=x, y=y)]).properties(
         height=ROW * max(1, len(names)),
