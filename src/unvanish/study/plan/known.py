@@ -1,11 +1,18 @@
 """What a study knows of its trainings when it decides what comes next."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from unvanish.core.curve import Outcome
+from unvanish.core.errors import DamagedError
+from unvanish.core.output import printable
 from unvanish.core.recipe import Recipe
-from unvanish.store.protocol import ENDED, RunStore
+from unvanish.store.protocol import DAMAGED, ENDED, RunStore
+from unvanish.store.record import Record
+
+log = logging.getLogger("unvanish")
 
 
 class Known(Protocol):
@@ -45,12 +52,32 @@ class InStore:
         if digest not in self.outcomes:
             return None
         if digest not in self.curves:
-            rows = self.store.record(digest, weights=False).epochs
-            self.curves[digest] = tuple(row.val_acc for row in rows)
+            record = self.record(digest)
+            self.curves[digest] = () if record is None else tuple(row.val_acc for row in record.epochs)
         curve = self.curves[digest]
         if len(curve) >= epochs:
             return curve[epochs - 1]
-        return 0.0 if self.outcomes[digest].state == "diverged" else None
+        return 0.0 if self.outcomes[digest].state in ("diverged", "failed") else None
+
+    def record(self, digest: str) -> Record | None:
+        """Of a run that it has; `None`, with a warning, where that is damaged."""
+        if self.outcomes[digest].state == DAMAGED:
+            return None
+        try:
+            return self.store.record(digest, weights=False)
+        except DamagedError as error:
+            log.warning("%s is left out: %s", digest[:8], printable(str(error)))
+            self.outcomes[digest] = replace(self.outcomes[digest], state=DAMAGED)
+            return None
+
+    def forget(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            self.outcomes.pop(digest, None)
+            self.curves.pop(digest, None)
+
+    def forget_failed(self) -> None:
+        """A run that has failed is tried again by the next call of `study run`."""
+        self.forget([digest for digest, outcome in self.outcomes.items() if outcome.state == "failed"])
 
     def read_again(self, digest: str) -> None:
         """A run has gone on."""

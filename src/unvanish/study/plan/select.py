@@ -21,7 +21,8 @@ def candidates(study: Study, cell: Cell) -> list[Recipe]:
     """Every value with every seed, without the held-out images."""
     select = study.select
     assert select is not None
-    values = [{select.setting: value, "held_out": select.held_out} for value in select.values]
+    held_out = cell.settings.get("held_out", select.held_out)
+    values = [{select.setting: value, "held_out": held_out} for value in select.values]
     return [recipe for one in values for recipe in study.recipes(cell, **one)]
 
 
@@ -46,4 +47,4 @@ def final(study: Study, cell: Cell, value: Any) -> tuple[Recipe, ...]:
     """Trained on all training images, and judged on the test images."""
     select = study.select
     assert select is not None
-    return study.recipes(cell, **{select.setting: value})
+    return study.recipes(cell, **{select.setting: value, "held_out": None})

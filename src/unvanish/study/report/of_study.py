@@ -28,8 +28,8 @@ def groups_of(study: Study, known: InStore) -> list[Group]:
     found = []
     for cell in study.cells:
         recipes = [one for one in reported(study, cell, known) if one.digest() in known.outcomes]
-        records = [known.store.record(recipe.digest(), weights=False) for recipe in recipes]
-        begun = tuple(record for record in records if record.epochs)
+        records = [known.record(recipe.digest()) for recipe in recipes]
+        begun = tuple(record for record in records if record is not None and record.epochs)
         if begun:
             found.append(Group(cell.name, begun))
     return found

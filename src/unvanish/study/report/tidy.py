@@ -66,7 +66,8 @@ def _rows(study: Study, known: InStore, *, curves: bool) -> Iterator[dict[str, A
             if not curves:
                 yield row
                 continue
-            for epoch in known.store.record(recipe.digest(), weights=False).epochs:
+            record = known.record(recipe.digest())
+            for epoch in () if record is None else record.epochs:
                 yield row | {name: getattr(epoch, name) for name in CURVE_COLUMNS}
 
 
