@@ -9,6 +9,7 @@ from typing import Any
 
 import tomli_w
 
+from unvanish.core.activations import activation_name
 from unvanish.core.errors import RecipeError
 from unvanish.core.input import text_of
 from unvanish.core.optimizer import Optimizer
@@ -81,8 +82,7 @@ def recipe_with(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
     if shape:
         if not isinstance(network, MLP):
             raise RecipeError(f"--{', --'.join(shape)} change an MLP, and the recipe's network is {network}")
-        hidden = (shape.get("width", network.hidden[0]),) * shape.get("depth", len(network.hidden))
-        changes["network"] = replace(network, hidden=hidden, activation=shape.get("activation", network.activation))
+        changes["network"] = _reshaped(network, **shape)
     remedies = tuple(map(remedy_named, given.pop("remedies", ())))
     if "init" in given:
         drawn = init_named(given.pop("init"))
@@ -96,6 +96,19 @@ def recipe_with(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
         usual = old.lr if same else 0.01 if str(name).lower() == "sgd" else 0.001
         changes["optimizer"] = Optimizer(name, given.pop("lr", usual), old.options if same else {})
     return recipe.but(**changes, **given).with_remedies(*remedies)
+
+
+def _reshaped(network: MLP, depth: int | None = None, width: int | None = None, activation: str | None = None) -> MLP:
+    """With what is given; all else stays, but for the options of another activation."""
+    if activation is not None and activation_name(activation) != network.activation:
+        network = replace(network, activation=activation, options={})
+    if depth is None and width is None:
+        return network
+    widths = set(network.hidden) if width is None else {width}
+    if len(widths) > 1:
+        said = ", ".join(map(str, network.hidden))
+        raise RecipeError(f"--depth needs --width beside it: the recipe's layers have different widths, {said}")
+    return replace(network, hidden=(*widths,) * (len(network.hidden) if depth is None else depth))
 
 
 def baseline_of(recipe: Recipe) -> Recipe:

@@ -8,13 +8,16 @@ from unvanish.cli.tables import print_table
 from unvanish.core.errors import StoreError
 from unvanish.core.statistics import estimate
 from unvanish.core.values import counted
+from unvanish.store.protocol import ENDED
 from unvanish.study.methods import label
 from unvanish.study.plan import halving
 from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import InStore, Nothing, accuracy
 from unvanish.study.plan.results import reported
+from unvanish.study.plan.room import next_runs
 from unvanish.study.plan.search import greatest
 from unvanish.study.plan.study import Study
+from unvanish.study.plan.tried import tried
 from unvanish.study.plan.wanted import wanted
 
 MOST_ROWS = 60
@@ -34,20 +37,21 @@ def print_study(study: Study, known: InStore) -> None:
         print_table(("cell", "runs", "epochs", "state", "accuracy", "95 % interval"), rows)
         if len(study.cells) > MOST_ROWS:
             typer.echo(f"and {len(study.cells) - MOST_ROWS} more cells: unvanish study export")
-    left = wanted(study, known)
+    left = next_runs(study, known)
     if left:
         typer.echo(f"{counted(len(left), 'run')} to be trained next: unvanish study run goes on")
 
 
 def _row(study: Study, cell: Cell, known: InStore) -> tuple[str, ...]:
-    recipes = reported(study, cell, known) or study.recipes(cell)
+    recipes = [recipe for _, recipe in tried(study, cell, known)]
     outcomes = [known.outcomes[one.digest()] for one in recipes if one.digest() in known.outcomes]
-    done = [one for one in outcomes if one.state in ("finished", "diverged")]
+    done = [one for one in outcomes if one.state in ENDED]
+    results = [known.outcomes.get(one.digest()) for one in reported(study, cell, known)]
     states = sorted({one.state for one in outcomes}) or ["not begun"]
     if study.halving is not None and cell in halving.stopped(study, known):
         states = ["stopped"]
-    total = len(recipes) * sum(recipes[0].stage_epochs())
-    values = [accuracy(one, study.compare.by) for one in done]
+    total = sum(sum(recipe.stage_epochs()) for recipe in recipes)
+    values = [accuracy(one, study.compare.by) for one in results if one is not None and one.state in ENDED]
     found = estimate(values) if values else None
     return (
         cell.name,
@@ -77,7 +81,7 @@ def print_plan(study: Study, store: str) -> None:
     """What the study would train first, with what the store has already."""
     from unvanish.store.store import Store
 
-    first = counted(len(wanted(study, Nothing())), "run")
+    first = counted(min(len(wanted(study, Nothing())), study.budget.runs), "run")
     typer.echo(f"{study} ({', '.join(map(str, study.seeds))}); {first}{' to begin with' * study.goes_by_results}")
     for cell in study.cells[:MOST_ROWS]:
         recipe = study.recipes(cell)[0]
@@ -86,5 +90,4 @@ def print_plan(study: Study, store: str) -> None:
         typer.echo(f"  and {len(study.cells) - MOST_ROWS} more")
     with suppress(StoreError):  # there is none yet
         kept = Store.reader(store)
-        left = wanted(study, InStore(kept))
-        typer.echo(f"{counted(len(left), 'run')} of these are to be trained; {kept} has the others")
+        typer.echo(f"With what {kept} has: {counted(len(next_runs(study, InStore(kept))), 'run')} to be trained next")

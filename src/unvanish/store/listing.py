@@ -29,7 +29,7 @@ def warn_of_lost_runs(connection: Connection, place: str) -> None:
         intact_list(connection, place)
     except DamagedError as error:
         told = printable(str(error))  # of a folder with any name
-        log.warning("%s; `unvanish reproduce … --restart-damaged` goes on with those that are there", told)
+        log.warning("%s; training with --restart-damaged goes on with those that are there", told)
 
 
 def _summary(row: Row, environment: str | None) -> Summary:

@@ -14,6 +14,7 @@ from unvanish.study.executors.pool import WorkerPool
 from unvanish.study.executors.protocol import Executor
 from unvanish.study.jobs import Wanted
 from unvanish.study.plan.known import InStore
+from unvanish.study.plan.room import Room
 from unvanish.study.plan.study import Study
 from unvanish.study.plan.tried import tried
 from unvanish.study.plan.wanted import wanted
@@ -57,33 +58,22 @@ def conduct(
     any manner goes on where it was, and one that has grown trains what is new. A run that has failed is tried again in
     the next call.
     """
-    known = InStore(store)
-    failed = {digest for digest, outcome in known.outcomes.items() if outcome.state == "failed"}
-    for digest in failed:  # in the call that has begun now
-        del known.outcomes[digest]
+    known = InStore(store).without_failed()
+    if restart_damaged:
+        known.check(recipe for cell in study.cells for _, recipe in tried(study, cell, known))
+    room = Room(study, known)
 
-    left_out = set[str]()
-    runs = {recipe.digest() for cell in study.cells for _, recipe in tried(study, cell, known)} & known.outcomes.keys()
-
-    def told(found: list[Wanted]) -> list[Wanted]:
-        """Of these, what the budget has room for."""
-        room = []
-        for one in found:
-            digest = one.recipe.digest()
-            if digest in runs or len(runs) < study.budget.runs:
-                runs.add(digest)
-                room.append(one)
-            else:
-                left_out.add(digest)
-        hear_of([one.recipe for one in room])
-        return room
+    def told() -> list[Wanted]:
+        found = room.of(wanted(study, known))
+        hear_of([one.recipe for one in found])
+        return found
 
     def more(digest: str) -> list[Wanted]:
         known.read_again(digest)
-        return told(wanted(study, known))
+        return told()
 
     train_all(
-        told(wanted(study, known)),
+        told(),
         store,
         executor=executor,
         device=device,
@@ -93,6 +83,6 @@ def conduct(
         more=more if study.goes_by_results else None,
         minutes=study.budget.minutes,
     )
-    if left_out:  # once, after the trainings: a search asks after each
+    if room.left_out:  # once, after the trainings: a search asks after each
         log.warning("%s ends here: its budget of %s runs is used up", study.name, f"{study.budget.runs:,}")
     return InStore(store)

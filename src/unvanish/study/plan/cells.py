@@ -42,7 +42,8 @@ class Cell:
         try:
             return recipe_of({**self.settings, **others})
         except UnvanishError as error:
-            raise RecipeError(f"cell '{self.name}': {error}") from error
+            at = "".join(f", {_said(name, value)}" for name, value in others.items())
+            raise RecipeError(f"cell '{self.name}'{at}: {error}") from error
 
     def __hash__(self) -> int:
         return hash(hashable(dict(self.settings)))

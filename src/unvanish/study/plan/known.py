@@ -2,8 +2,9 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, Self
 
 from unvanish.core.curve import Outcome
 from unvanish.core.errors import DamagedError
@@ -70,14 +71,17 @@ class InStore:
             self.outcomes[digest] = replace(self.outcomes[digest], state=DAMAGED)
             return None
 
-    def forget(self, digests: Iterable[str]) -> None:
-        for digest in digests:
-            self.outcomes.pop(digest, None)
-            self.curves.pop(digest, None)
+    def without_failed(self) -> Self:
+        """The same, but that runs that failed are not there: the next call of `study run` tries them again."""
+        found = copy(self)
+        found.outcomes = {digest: one for digest, one in self.outcomes.items() if one.state != "failed"}
+        found.curves = {digest: one for digest, one in self.curves.items() if digest in found.outcomes}
+        return found
 
-    def forget_failed(self) -> None:
-        """A run that has failed is tried again by the next call of `study run`."""
-        self.forget([digest for digest, outcome in self.outcomes.items() if outcome.state == "failed"])
+    def check(self, recipes: Iterable[Recipe]) -> None:
+        """Read the runs of these recipes, as far as it has them, so that those that are damaged are known to be."""
+        for digest in {recipe.digest() for recipe in recipes} & self.outcomes.keys():
+            self.record(digest)
 
     def read_again(self, digest: str) -> None:
         """A run has gone on."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from unvanish.core.recipe import Recipe
 from unvanish.study.plan.cells import Cell
 from unvanish.study.plan.known import Known, accuracies
-from unvanish.study.plan.study import Search, Study
+from unvanish.study.plan.parts import Search
+from unvanish.study.plan.study import Study
 from unvanish.study.plan.trained import trained_from
 
 

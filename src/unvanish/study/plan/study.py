@@ -6,92 +6,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import Field, model_validator
 
 from unvanish.core.arguments import a_path
 from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.core.input import text_of
 from unvanish.core.recipe import Recipe
-from unvanish.core.values import Count, in_a_sentence
 from unvanish.study.plan.cells import Cell, cells_of
+from unvanish.study.plan.parts import Budget, Compare, Halving, Part, Search, Select, Values
 from unvanish.study.settings import SETTINGS
 
-MOST_RUNS = 1_000_000
 MOST_CHECKED = 50  # cells: the network of each is made, which for 900 of 300 layers takes a minute
 WHOLE = ("depth", "width", "epochs", "batch", "samples")
-Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Values = Annotated[list[Any], Field(min_length=1)]
-
-
-class Part(BaseModel):
-    """A table of a study file: unknown names are refused in a sentence."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _refuse_in_a_sentence(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        with in_a_sentence(f"a study's {cls.__name__.lower()}", cls.model_fields):
-            return handler(value)
-
-
-class Compare(Part):
-    """Against which cell the others are tested, by its name, and by which number: `last` or `best` accuracy."""
-
-    baseline: str | None = None
-    by: Annotated[str, Field(pattern="^(last|best)$")] = "last"
-
-
-class Search(Part):
-    """The greatest value of a setting at which most seeds still train, by bisection.
-
-    setting  a whole number, such as depth
-    low      where it begins; high: where it ends
-    trains   the accuracy that counts as trained, in the last epoch; without it a sixth of the way from chance to 1,
-             0.25 for ten classes
-    held_out on so many of the last training images, unless the base says another number
-    within   it ends where the smallest value that failed is at most so many times the greatest that trained
-    """
-
-    setting: str = "depth"
-    low: Count = 1
-    high: Count = 1000
-    trains: Fraction | None = None
-    within: Annotated[float, Field(gt=1)] = 1.15
-    held_out: Count = 10_000
-
-
-class Select(Part):
-    """Choose the value of a setting for each cell, such as its learning rate.
-
-    Every value is trained without the last `held_out` training images and judged on them, as a mean over the seeds.
-    Only the best one is then trained on all of them, and judged on the test images.
-    """
-
-    setting: str
-    values: Values
-    held_out: Count = 10_000
-
-
-class Halving(Part):
-    """Stop runs that fall behind: successive halving (Jamieson & Talwalkar 2016).
-
-    epochs    after so many epochs in all of a run, each time, the cells are compared, by their mean over the seeds
-    keep      this fraction of them goes on, at least one
-    held_out  on so many of the last training images, which no run of the study is trained on
-    """
-
-    epochs: Annotated[tuple[Count, ...], Field(min_length=1)]
-    keep: Fraction = 0.5
-    held_out: Count = 10_000
-
-
-class Budget(Part):
-    """minutes of training in a call, after which the study ends where it is; the most runs that it may have in all."""
-
-    minutes: Annotated[float, Field(gt=0)] | None = None
-    runs: Annotated[int, Field(gt=0, le=MOST_RUNS)] = MOST_RUNS
 
 
 class Study(Part):
@@ -149,7 +76,8 @@ class Study(Part):
                 raise RecipeError(f"no setting is called '{name}'{guess or '; there are ' + ', '.join(SETTINGS)}")
         if self.search is not None and self.search.low > self.search.high:
             raise RecipeError("a search goes from low up to high")
-        count = len(self.cells) * len(self.seeds)
+        self._check_decided()
+        count = len(self.cells) * len(self.seeds) * (1 if self.select is None else len(self.select.values) + 1)
         if count > self.budget.runs:
             raise RecipeError(f"it has {count:,} runs, and its budget is {self.budget.runs:,}")
         if self.compare.baseline is not None and self.compare.baseline not in [cell.name for cell in self.cells]:
@@ -166,6 +94,17 @@ class Study(Part):
                     last = max(self.halving.epochs)
                     raise RecipeError(f"halving after {last} epochs needs trainings that are longer")
         return self
+
+    def _check_decided(self) -> None:
+        """What is decided by results is not varied, too."""
+        varied = {name for cell in self.cells for name in cell.varied}
+        for part in (self.search, self.select):
+            if part is not None and part.setting in varied:
+                what = type(part).__name__.lower()
+                raise RecipeError(f"{part.setting} is the setting of [{what}]: it is not varied by axes, zip or list")
+        own = {self.select.setting} if self.select is not None else set[str]()
+        if "held_out" in varied | own and (self.select is not None or self.halving is not None):
+            raise RecipeError("held_out is not varied with [select] or [halving]: the last trainings are on all images")
 
     def _to_check(self) -> Iterator[Cell]:
         """Of many cells those that bring a new value; of the others a mistake is told before anything is trained."""
@@ -186,7 +125,8 @@ class Study(Part):
         if self.search is not None:
             if self.search.setting not in WHOLE:
                 raise RecipeError(f"a search needs a setting of whole numbers: {', '.join(WHOLE)}")
-            return [{self.search.setting: self.search.low}]
+            first = {self.search.low, min(2 * self.search.low, self.search.high)}  # one may fit a remedy by chance
+            return [{self.search.setting: value} for value in sorted(first)]
         return [{}] if self.select is None else [{self.select.setting: value} for value in self.select.values]
 
     @cached_property

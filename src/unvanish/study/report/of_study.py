@@ -1,14 +1,17 @@
 """The report of a study: what all reports have, and what its kind of study asks for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unvanish.core.recipe import Recipe
 from unvanish.core.values import counted
+from unvanish.store.protocol import DAMAGED
 from unvanish.study.plan import halving, select
 from unvanish.study.plan.known import InStore
 from unvanish.study.plan.results import reported
 from unvanish.study.plan.study import Study
+from unvanish.study.plan.tried import tried
 from unvanish.study.report import greatest, phases
 from unvanish.study.report.groups import Group
 from unvanish.study.report.section import Section, Table
@@ -83,14 +86,25 @@ def own_figures(study: Study, known: InStore) -> "dict[str, AnyFigure]":
 def _state(study: Study, known: InStore) -> Section:
     """What was varied, and what is not there."""
     sentences = [f"{counted(len(study.cells), 'cell')}, {counted(len(study.seeds), 'seed')}: {_seeds(study)}."]
-    if not study.goes_by_results:
-        recipes = [recipe for cell in study.cells for recipe in study.recipes(cell)]
-        states = [known.outcomes[r.digest()].state if r.digest() in known.outcomes else "not begun" for r in recipes]
-        other = sorted(set(states) - {"finished"})
-        if other:
-            said = ", ".join(f"{states.count(state)} {state}" for state in other)
-            sentences.append(f"Of {len(recipes)} runs {states.count('finished')} are finished; {said}.")
+    runs = {recipe.digest() for cell in study.cells for _, recipe in tried(study, cell, known)}
+    states = [known.outcomes[run].state if run in known.outcomes else "not begun" for run in runs]
+    if other := sorted(set(states) - {"finished"}):
+        said = ", ".join(f"{states.count(state)} {state}" for state in other)
+        sentences.append(f"Of {len(runs)} runs{_so_far(study)} {states.count('finished')} are finished; {said}.")
+    if "failed" in states:
+        sentences.append("A run that failed is tried again by the next call of unvanish study run.")
+    if DAMAGED in states:
+        sentences.append("A run that is damaged is trained again by unvanish study run with --restart-damaged.")
     return Section("study", "The study", sentences)
+
+
+def _so_far(study: Study) -> str:
+    return " so far" if study.goes_by_results else ""
+
+
+def _held_out(recipes: Iterable[Recipe]) -> str:
+    """How many images."""
+    return " or ".join(f"{count:,}" for count in sorted({recipe.held_out or 0 for recipe in recipes}))
 
 
 def _seeds(study: Study) -> str:
@@ -108,10 +122,11 @@ def _selected(study: Study, known: InStore) -> Section:
             continue
         best = select.chosen(study, cell, known)
         rows.append((cell.name, str(best), ", ".join(f"{value}: {mean:.4f}" for value, mean in means)))
+    judged = (recipe for cell in study.cells for recipe in select.candidates(study, cell))
     sentence = (
-        f"{chosen.setting} was chosen for each cell by the mean accuracy over the seeds on {chosen.held_out:,} "
-        "training images that were held out. The test images had no part in it: only the chosen values are judged on "
-        "them, once."
+        f"{chosen.setting} was chosen for each cell by the mean accuracy over the seeds on {_held_out(judged)} "
+        "training images that were held out; a run that diverged counts as 0. The test images had no part in it: only "
+        "the chosen values are judged on them, once."
     )
     columns = ("cell", f"chosen {chosen.setting}", "accuracy on the held-out images")
     return Section("selection", f"Choosing {chosen.setting}", [sentence], [Table("Each cell", columns, rows)])
@@ -127,12 +142,13 @@ def _stopped(study: Study, known: InStore) -> Section:
         for place, (cell, mean) in enumerate(rung.order, start=1)
         if cell in rung.stopped
     ]
+    judged = (recipe for cell in study.cells for recipe in study.recipes(cell))
     sentence = (
         f"This study stops what falls behind: after {', '.join(map(str, sorted(part.epochs)))} epochs the best "
-        f"{part.keep:.0%} of the cells go on, by their mean accuracy over the seeds on {part.held_out:,} held-out "
-        "training images. Those that are left in the end are trained anew on all training images and judged on the "
-        "test images, once; those that were stopped are not in the results above. A method that starts slowly is "
-        "stopped by this even if it would have ended best."
+        f"{part.keep:.0%} of the cells go on, by their mean accuracy over the seeds on {_held_out(judged)} held-out "
+        "training images; a run that failed or diverged before counts as 0. Those that are left in the end are "
+        "trained anew on all training images and judged on the test images, once; those that were stopped are not in "
+        "the results above. A method that starts slowly is stopped by this even if it would have ended best."
     )
     columns = ("stopped", "after epochs", "accuracy then", "place", "went on")
     return Section("stopped", "What was stopped", [sentence], [Table("Stopped cells", columns, rows)])

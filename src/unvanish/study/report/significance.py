@@ -80,8 +80,8 @@ def significance(groups: Sequence[Group], baseline: str | None = None, by: str =
     if len(values) < 2:
         return None
     which = "in the last epoch" if by == "last" else "of the best epoch"
-    seeds = max(len(one) for one in values.values())
-    if seeds < 2:
+    counts = [len(one) for one in values.values()]
+    if max(counts) < 2:
         return Section(
             "significance",
             "What can be told apart",
@@ -91,25 +91,28 @@ def significance(groups: Sequence[Group], baseline: str | None = None, by: str =
                 *left_out,
             ],
         )
-    reference = baseline or (BASELINE if BASELINE in values else None)
+    reference = baseline or BASELINE
+    against = [(reference, name) for name in values if name != reference] if reference in values else []
+    pairs = list(combinations(values, 2))
+    two_families = bool(against) and len(against) < len(pairs) and len(values) <= MOST_SHOWN
     sentences = [
-        f"Accuracy on the {judged_on(groups)} {which}, over {seeds} seeds. Intervals are Student's 95 %"
-        + (f", from {BOOTSTRAP_FROM} seeds on those of the bootstrap" if seeds >= BOOTSTRAP_FROM else "")
+        f"Accuracy on the {judged_on(groups)} {which}, over {_range(counts)} seeds. Intervals are Student's 95 %"
+        + (f", from {BOOTSTRAP_FROM} seeds on those of the bootstrap" if max(counts) >= BOOTSTRAP_FROM else "")
         + ". Tests are Student's paired test, the same seed of one method against that of the other, with Holm's "
-        "correction for the number of tests; told apart means p < 0.05. There are two "
-        "families of tests: each method against the baseline, and, stricter, all pairs; the sets below are of the "
-        "second. d_z is the mean difference over its standard "
-        "deviation.",
+        "correction for the number of tests; told apart means p < 0.05."
+        + _of_families(reference) * two_families
+        + " d_z is the mean difference over its standard deviation.",
+        *_of_seeds(values),
         *_of_constants(values),
         *left_out,
-        *_of_sets(values),
+        *_of_sets(values, reference if against else None),
     ]
     tables = [_means(values)]
-    if reference in values:
-        others = [name for name in values if name != reference]
-        tables.append(_against(values, [(str(reference), name) for name in others], f"Against {reference}"))
-    if len(values) > 2 and math.comb(len(values), 2) <= MOST_PAIRS:
-        tables.append(_against(values, list(combinations(values, 2)), "All pairs: the second minus the first"))
+    if against:
+        tables.append(_against(values, against, f"Against {reference}"))
+    if len(against) < len(pairs) <= MOST_PAIRS:
+        of = "All pairs: the" if len(pairs) > 1 else "The"
+        tables.append(_against(values, pairs, f"{of} second minus the first"))
     return Section("significance", "What can be told apart", sentences, tables, [FIGURE])
 
 
@@ -162,6 +165,34 @@ def _p(p: float) -> str:
     return "none" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
+def _of_families(reference: str) -> str:
+    return (
+        f" There are two families of tests: each method against {_listed([reference])}, and, stricter, all pairs; the "
+        "sets below are of the second."
+    )
+
+
+def _range(counts: Sequence[int]) -> str:
+    """
+    >>> _range([5, 5]), _range([3, 2, 5])
+    ('5', '2 to 5')
+    """
+    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+
+
+def _of_seeds(values: Values) -> list[str]:
+    """Of methods that lack seeds which others have: not trained yet, or failed before the first epoch."""
+    every = {seed for seeds in values.values() for seed in seeds}
+    lacking = {name: sorted(every - seeds.keys()) for name, seeds in values.items() if every - seeds.keys()}
+    if not lacking:
+        return []
+    told = [f"{_listed([name])} lacks {_listed(list(map(str, seeds)))}" for name, seeds in lacking.items()]
+    more = f"; and {len(told) - MOST_TOLD} more lack some" if len(told) > MOST_TOLD else ""
+    return [
+        f"Not every method has every seed: {'; '.join(told[:MOST_TOLD])}{more}. Two are compared over those of both."
+    ]
+
+
 def _of_constants(values: Values) -> list[str]:
     """Of methods whose seeds all gave the same number, which no test can say anything of."""
     found: dict[float, list[str]] = {}
@@ -176,9 +207,10 @@ def _of_constants(values: Values) -> list[str]:
     ]
 
 
-def _of_sets(values: Values) -> list[str]:
+def _of_sets(values: Values, reference: str | None) -> list[str]:
     if len(values) > MOST_SHOWN:
-        return [f"Of {len(values)} methods not every pair is tested, only each against the baseline, if there is one."]
+        only = f"only each against {_listed([reference])}" if reference else "and there is no baseline to test against"
+        return [f"Of {len(values)} methods not every pair is tested, {only}."]
     sets = not_told_apart(values)
     if not sets:
         return ["Every method was told apart from every other."]

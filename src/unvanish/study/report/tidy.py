@@ -50,7 +50,12 @@ def write_tidy(study: Study, known: InStore, to: Path, *, curves: bool = False) 
 def _settings(study: Study) -> tuple[str, ...]:
     own = [part.setting for part in (study.search, study.select) if part is not None]
     varied = dict.fromkeys(name for cell in study.cells for name in cell.varied)
-    return ("cell", *varied, *(name for name in own if name not in varied))
+    return ("cell", *dict.fromkeys(map(_column, [*varied, *own])))
+
+
+def _column(setting: str) -> str:
+    """A run has epochs and held-out images of its own: of several trainings in a row, and of a selection."""
+    return f"{setting}_setting" if setting in OF_A_RUN else setting
 
 
 def _rows(study: Study, known: InStore, *, curves: bool) -> Iterator[dict[str, Any]]:
@@ -59,7 +64,7 @@ def _rows(study: Study, known: InStore, *, curves: bool) -> Iterator[dict[str, A
             outcome = known.outcomes.get(recipe.digest())
             if outcome is None:
                 continue
-            row = {"cell": cell.name, **{name: _plain(value) for name, value in settings.items()}}
+            row = {"cell": cell.name, **{_column(name): _plain(value) for name, value in settings.items()}}
             row |= {"run": recipe.digest()[:12], "seed": recipe.seed, "held_out": recipe.held_out}
             row |= {name: getattr(outcome, name) for name in OF_A_RUN if hasattr(outcome, name)}
             row["run_seconds"] = outcome.seconds

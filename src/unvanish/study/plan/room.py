@@ -1,0 +1,37 @@
+"""What a study's budget of runs has room for."""
+
+from collections.abc import Sequence
+
+from unvanish.study.jobs import Wanted
+from unvanish.study.plan.known import InStore
+from unvanish.study.plan.study import Study
+from unvanish.study.plan.tried import tried
+from unvanish.study.plan.wanted import wanted
+
+
+class Room:
+    """Of a study with what its store has: runs that are there already count, and go on."""
+
+    def __init__(self, study: Study, known: InStore) -> None:
+        every = {recipe.digest() for cell in study.cells for _, recipe in tried(study, cell, known)}
+        self.most = study.budget.runs
+        self.runs = every & known.outcomes.keys()
+        self.left_out = set[str]()
+
+    def of(self, found: Sequence[Wanted]) -> list[Wanted]:
+        """Of these, what there is room for, which is then taken."""
+        kept = []
+        for one in found:
+            digest = one.recipe.digest()
+            if digest in self.runs or len(self.runs) < self.most:
+                self.runs.add(digest)
+                kept.append(one)
+            else:
+                self.left_out.add(digest)
+        return kept
+
+
+def next_runs(study: Study, known: InStore) -> list[Wanted]:
+    """What the next call of `study run` begins with."""
+    known = known.without_failed()
+    return Room(study, known).of(wanted(study, known))
