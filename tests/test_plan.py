@@ -124,7 +124,16 @@ def test_settings_that_make_no_sense_are_told(settings, told):
         ({"search": {}, "select": {"setting": "lr", "values": [1.0]}}, "one of search, select and halving"),
         ({"search": {"low": 5, "high": 2}}, "from low up to high"),
         ({"budget": {"runs": 1}, "seeds": [1, 2]}, "has 2 runs, and its budget is 1"),
+        ({"select": {"setting": "lr", "values": [0.1, 1.0]}, "budget": {"runs": 2}}, "has 3 runs, and its budget is 2"),
         ({"axes": {"depth": [3, 0]}}, "depth must be"),
+        ({"axes": {"depth": [2, 3]}, "search": {}}, r"depth is the setting of \[search\]"),
+        (
+            {"axes": {"lr": [0.1, 1.0]}, "select": {"setting": "lr", "values": [1.0]}},
+            r"lr is the setting of \[select\]",
+        ),
+        ({"axes": {"held_out": [10, 20]}, "halving": {"epochs": [1]}}, "held_out is not varied"),
+        ({"select": {"setting": "held_out", "values": [10, 20]}}, "held_out is not varied"),
+        ({"base": {"method": "2+6"}, "search": {"low": 7, "high": 64}}, "cell 'all', depth 14: "),
         ({"base": {"remedies": ["nothing"]}}, "no remedy is called"),
         ({"name": "a/b"}, "pattern"),
     ],
@@ -251,6 +260,16 @@ def test_a_selection_looks_at_the_test_images_once():
     assert {one.recipe.held_out for one in second} == {None}
     assert [one.recipe.optimizer.lr for one in second] == [0.3, 0.3, 0.1, 0.1]
     assert [select.chosen(study, cell, known) for cell in study.cells] == [0.3, 0.1]
+
+
+def test_a_selection_is_judged_on_images_that_did_not_choose():
+    """The base holds images out, on which the value is chosen; the last trainings hold none out."""
+    study = Study.model_validate(
+        {"name": "s", "base": {"held_out": 500}, "select": {"setting": "lr", "values": [0.1, 1.0], "held_out": 30}}
+    )
+    chosen, last = to_the_end(study, Made(lambda recipe, epochs: recipe.optimizer.lr))
+    assert [one.recipe.held_out for one in chosen] == [500, 500]
+    assert [(one.recipe.held_out, one.recipe.optimizer.lr) for one in last] == [(None, 1.0)]
 
 
 def test_a_selection_goes_by_the_mean_over_the_seeds():

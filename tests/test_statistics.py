@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from unvanish.core.statistics import (
     BOOTSTRAP_FROM,
+    FAR,
     Estimate,
+    _noncentrality,
     bootstrap_interval,
     estimate,
     holm,
@@ -86,6 +88,28 @@ def test_seeds_that_all_gave_the_same_number_have_no_p_value():
     shifted = paired(chance, [0.5] * 5)
     assert math.isnan(shifted.p)
     assert not shifted.equal
+
+
+def test_differences_that_are_equal_up_to_rounding_have_no_p_value():
+    assert 0.8 - 0.7 != 0.9 - 0.8
+    one = paired([0.7, 0.8], [0.8, 0.9])
+    assert one.difference.same
+    assert one.difference.mean == pytest.approx(0.1)
+    assert math.isnan(one.p)
+    assert not paired([0.7, 0.8], [0.8, 0.9 + 1e-12]).difference.same
+
+
+@pytest.mark.parametrize("t", [FAR, -FAR])
+def test_far_out_the_effect_s_interval_goes_on_as_the_noncentral_t_s(t):
+    for p in (0.025, 0.975):
+        assert _noncentrality(4, p, 1.0001 * t) == pytest.approx(1.0001 * special.nctdtrinc(4, p, t), rel=2e-4)
+
+
+def test_differences_that_are_nearly_equal_have_an_interval_and_take_no_time():
+    """With scipy's own inverse, at a t of 10^13, this would not end."""
+    one = paired([0.0] * 3, [0.1, 0.1 + 1e-14, 0.1 - 1e-14])
+    assert one.p < 1e-20
+    assert 0 < one.effect_low < one.effect < one.effect_high < math.inf
 
 
 def test_one_seed_has_no_interval():

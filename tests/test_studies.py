@@ -1,8 +1,10 @@
 """Studies as they run: real trainings in a worker process, on a small data set that is generated here."""
 
 import csv
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +12,22 @@ import pytest
 
 import unvanish as uv
 from test_data_sets import of_tensors
+from unvanish.cli.study_tables import print_study
 from unvanish.core.output import OutputError
+from unvanish.store.chunk import Chunk
 from unvanish.store.protocol import ENDED
 from unvanish.study.conduct import conduct, run_study
 from unvanish.study.executors.pool import Worker, WorkerPool
-from unvanish.study.plan import halving
+from unvanish.study.plan import halving, select
 from unvanish.study.plan.known import InStore
+from unvanish.study.plan.room import next_runs
 from unvanish.study.plan.search import greatest
 from unvanish.study.report.depths import mean_field_of
 from unvanish.study.report.of_study import groups_of, sections_of, write_study_report
 from unvanish.study.report.tidy import write_tidy
 from unvanish.study.scheduler import train_all
 from unvanish.study.settings import recipe_of
+from unvanish.study.training import header
 from unvanish.train.process import device_named
 
 BASE = {"depth": 2, "width": 8, "activation": "relu", "init": "default", "batch": 10, "epochs": 4, "lr": 0.1}
@@ -168,6 +174,74 @@ def test_a_selection_ends_on_the_test_images(tmp_path):
     assert section.tables[0].rows[0][1] == "0.1"
 
 
+def test_of_a_selection_all_candidates_are_counted_and_the_chosen_are_judged(tmp_path, capsys):
+    of = study("c", axes={"width": [8, 16]}, select={"setting": "lr", "values": [1e-5, 0.1], "held_out": 30})
+    with uv.Store.writer(tmp_path) as store:
+        of_one = uv.Study.model_validate({**of.model_dump(by_alias=True), "axes": {"width": [8]}})
+        train_all(select.candidates(of_one, of_one.cells[0]), store, executor=WorkerPool(1), device=device_named("cpu"))
+    print_study(of, InStore(uv.Store.reader(tmp_path)))
+    *_, first, second, left = capsys.readouterr().out.splitlines()
+    assert first.split()[2:5] == ["6/9", "24/36", "finished"]
+    assert first.count("–") == 2  # no accuracy on the images that chose it
+    assert second.split()[2:4] == ["0/6", "0/24"]
+    assert left.startswith("9 runs to be trained next")
+    known = run_study(of, tmp_path, jobs=1)
+    print_study(of, known)
+    *_, first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[2:4] == second.split()[2:4] == ["9/9", "36/36"]
+    assert float(first.split()[5]) == pytest.approx(groups_of(of, known)[0].last.mean, abs=5e-5)
+
+
+def damage_one(of: uv.Study, folder: Path) -> str:
+    """Change the curve of its first run; gives its digest."""
+    digest = of.recipes(of.cells[0])[0].digest()
+    with closing(sqlite3.connect(folder / "unvanish.sqlite")) as kept, kept:
+        assert kept.execute("UPDATE curve SET val_acc = 0.5 WHERE digest = ?", (digest,)).rowcount == 4
+    return digest
+
+
+def test_a_damaged_run_is_left_out_with_a_warning_until_it_is_trained_again(tmp_path, caplog):
+    of = study("d", axes={"lr": [0.1, 0.2]})
+    before = run_study(of, tmp_path, jobs=1)
+    digest = damage_one(of, tmp_path)
+    known = InStore(uv.Store.reader(tmp_path))
+    write_study_report(of, known, tmp_path / "d.md")
+    assert f"{digest[:8]} is left out: run" in caplog.text
+    text = (tmp_path / "d.md").read_text()
+    assert "Of 6 runs 5 are finished; 1 damaged." in text
+    assert "'lr 0.1' lacks 1" in text or "lr 0.1 lacks 1" in text
+    write_tidy(of, known, tmp_path / "epochs.csv", curves=True)
+    assert len(rows_of(tmp_path / "epochs.csv")) == 5 * 4
+    ended = []
+    with uv.Store.writer(tmp_path) as store:
+        pool, cpu = WorkerPool(1), device_named("cpu")
+        after = conduct(of, store, executor=pool, device=cpu, restart_damaged=True, listen=ended.append)
+    assert [event.digest for event in ended if event.kind == "ended"] == [digest]
+    assert after.after(of.recipes(of.cells[0])[0], 4) == before.after(of.recipes(of.cells[0])[0], 4)
+
+
+def test_the_next_call_tries_failed_runs_again(tmp_path):
+    of = study("n", axes={"lr": [0.1, 0.2]}, search={"low": 1, "high": 4, "held_out": 30})
+    first = of.recipes(of.cells[0], depth=1)[0]
+    with uv.Store.writer(tmp_path) as store:
+        about = header(first, device_named("cpu"), None, ensemble=False, here=True)
+        store.begin(first, about)
+        store.add(first.digest(), Chunk("failed", error="it broke"))
+    known = InStore(uv.Store.reader(tmp_path))
+    assert [one.recipe.seed for one in next_runs(of, known)] == [1, 2, 3, 1, 2, 3]
+    assert known(first) is not None  # as it was
+    assert "1 failed" in sections_of(of, known, [])[0].sentences[1]
+    assert "tried again" in sections_of(of, known, [])[0].sentences[2]
+
+
+def test_a_setting_does_not_take_the_column_of_a_run(tmp_path):
+    of = study("e", axes={"epochs": [1, 2]}, seeds=[1])
+    write_tidy(of, run_study(of, tmp_path, jobs=1), tmp_path / "e.csv")
+    lines = (tmp_path / "e.csv").read_text().splitlines()
+    assert lines[0].split(",").count("epochs") == 1
+    assert [(row["epochs_setting"], row["epochs"]) for row in rows_of(tmp_path / "e.csv")] == [("1", "1"), ("2", "2")]
+
+
 def test_a_budget_ends_the_study_and_the_next_call_goes_on(tmp_path):
     of = study("b", base={"epochs": 4000}, axes={"lr": [0.1, 0.2]}, budget={"minutes": 0.05}, seeds=[1])
     reasons = []
@@ -187,11 +261,14 @@ def test_a_budget_ends_the_study_and_the_next_call_goes_on(tmp_path):
     assert sum(one.epochs for one in again.outcomes.values()) > sum(one.epochs for one in outcomes)
 
 
-def test_no_more_runs_are_trained_than_the_budget_has(tmp_path, caplog):
+def test_no_more_runs_are_trained_than_the_budget_has(tmp_path, caplog, capsys):
     of = study("r", search={"low": 1, "high": 64, "trains": 0.01, "held_out": 30}, budget={"runs": 3}, seeds=[1, 2])
     known = run_study(of, tmp_path, jobs=1)
     assert len(known.outcomes) == 3
     assert caplog.text.count("its budget of 3 runs is used up") == 1
+    assert next_runs(of, known) == []
+    print_study(of, known)
+    assert capsys.readouterr().out.splitlines()[-1] == "Its budget of 3 runs is used up"
     known = run_study(of, tmp_path, jobs=1)
     assert len(known.outcomes) == 3
     write_tidy(of, known, tmp_path / "runs.csv")

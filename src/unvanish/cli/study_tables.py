@@ -40,6 +40,8 @@ def print_study(study: Study, known: InStore) -> None:
     left = next_runs(study, known)
     if left:
         typer.echo(f"{counted(len(left), 'run')} to be trained next: unvanish study run goes on")
+    elif wanted(study, known.without_failed()):
+        typer.echo(f"Its budget of {counted(study.budget.runs, 'run')} is used up")
 
 
 def _row(study: Study, cell: Cell, known: InStore) -> tuple[str, ...]:

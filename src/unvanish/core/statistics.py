@@ -17,7 +17,7 @@ CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 BOOTSTRAP_FROM = 20  # seeds: of fewer, the percentile interval covers too little, 0.84 in place of 0.95 at five
 RESAMPLES = 10_000
-FAR = 1e4  # a t from which on the noncentral t distribution is its limit; scipy's takes time in proportion to t
+FAR = 300.0  # from this t on the limit of the noncentral t: there as exact as scipy's, which far out never ends
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,10 @@ def _differences(first_S: np.ndarray, second_S: np.ndarray) -> list[float]:
 
 
 def _noncentrality(df: int, p: float, t: float) -> float:
-    """δ of which P(T ≤ t) = p. For t → ∞, T = (Z + δ)/√(χ²/df) leads to δ = t √(χ²_{1−p}/df)."""
+    """δ of which P(T ≤ t) = p. For t → ∞, T = (Z + δ)/√(χ²/df) leads to δ = t √(χ²_{1−p}/df).
+
+    At t = 300 with 1 to 9 degrees of freedom, both are within 2·10⁻⁴ of the integral over χ².
+    """
     from scipy import special
 
     if abs(t) <= FAR:

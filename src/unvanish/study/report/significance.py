@@ -189,7 +189,8 @@ def _of_seeds(values: Values) -> list[str]:
     told = [f"{_listed([name])} lacks {_listed(list(map(str, seeds)))}" for name, seeds in lacking.items()]
     more = f"; and {len(told) - MOST_TOLD} more lack some" if len(told) > MOST_TOLD else ""
     return [
-        f"Not every method has every seed: {'; '.join(told[:MOST_TOLD])}{more}. Two are compared over those of both."
+        f"Not every method has every seed: {'; '.join(told[:MOST_TOLD])}{more}. Two methods are compared over the "
+        "seeds that both have."
     ]
 
 
