@@ -1,5 +1,8 @@
 """`uv.run` of a setup: anyone's model and batches, by the one loop."""
 
+import itertools
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +10,10 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 import unvanish as uv
+from unvanish.data.fashion_mnist import fashion_mnist
+from unvanish.store.chunk import Chunk
+from unvanish.study.training import training
+from unvanish.train.checkpoint import Checkpoint
 
 X = torch.randn(10, 32, 6, generator=torch.Generator().manual_seed(0))
 BATCHES = [(x, x[:, :3].argmax(1)) for x in X]
@@ -162,13 +169,6 @@ def test_the_statistics_of_a_frozen_block_do_not_move(fast: bool) -> None:
 
 def test_going_on_needs_the_optimizer_and_the_layers_of_the_stages_before() -> None:
     """Each part of a checkpoint, spoiled by itself, changes what comes after."""
-    from dataclasses import replace
-
-    from unvanish.data.fashion_mnist import fashion_mnist
-    from unvanish.store.chunk import Chunk
-    from unvanish.study.training import training
-    from unvanish.train.checkpoint import Checkpoint
-
     recipe = uv.baseline(hidden=(8,) * 3, epochs=2, samples=512, batch=64, optimizer=uv.Optimizer("Adam", 0.01))
     recipe = recipe.with_remedies(uv.TrainSomeLayers((1, 2), share=1.0))
     data, cpu = fashion_mnist(), torch.device("cpu")
@@ -192,6 +192,20 @@ def test_going_on_needs_the_optimizer_and_the_layers_of_the_stages_before() -> N
         tensors = getattr(kept, part)
         spoiled = {name: value * 1.5 if value.is_floating_point() else value for name, value in tensors.items()}
         assert end(replace(kept, **{part: spoiled})) != whole, part
+
+
+def test_nothing_is_saved_for_going_on_where_nothing_is_left_but_when_it_is_stopped_there(monkeypatch) -> None:
+    """A checkpoint of 100 runs of 300 layers is 10 GB, which the final chunk would replace at once."""
+    monkeypatch.setattr("unvanish.study.training.SAVE_WITHIN_S", 0.0)
+    recipe, data, cpu = uv.baseline(hidden=(8,), epochs=2), fashion_mnist(), torch.device("cpu")
+
+    def saved(stop=lambda: False) -> list[tuple[str, bool]]:
+        items = training(recipe.but(samples=512), data, cpu, stop=stop)
+        return [(item.state, item.checkpoint is not None) for item in items if isinstance(item, Chunk)]
+
+    assert saved() == [("unfinished", True), ("finished", False)]
+    calls = itertools.count(1)
+    assert saved(lambda: next(calls) == 2) == [("unfinished", True), ("unfinished", True)]
 
 
 def test_a_batch_norm_fits_the_layer_before_it() -> None:

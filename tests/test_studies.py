@@ -192,6 +192,18 @@ def test_of_a_selection_all_candidates_are_counted_and_the_chosen_are_judged(tmp
     assert float(first.split()[5]) == pytest.approx(groups_of(of, known)[0].last.mean, abs=5e-5)
 
 
+def test_a_study_keeps_no_weights_where_it_is_told_to(tmp_path):
+    kept = study("k", seeds=[1])
+    without = study("k", seeds=[2], keep_weights=False)
+    for of in (kept, without):
+        run_study(of, tmp_path, jobs=1)
+    store = uv.Store.reader(tmp_path)
+    found = [store.record(of.recipes(of.cells[0])[0].digest()) for of in (kept, without)]
+    assert [one.outcome.state for one in found] == ["finished", "finished"]
+    assert [one.weights is None for one in found] == [False, True]
+    assert len(list((tmp_path / "weights").iterdir())) == 1
+
+
 def damage_one(of: uv.Study, folder: Path) -> str:
     """Change the curve of its first run; gives its digest."""
     digest = of.recipes(of.cells[0])[0].digest()

@@ -1,6 +1,7 @@
 """What this process has of the machine: cores, the installed version, a folder for what is fetched or compiled."""
 
 import os
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,6 +13,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@cache
 def own_version() -> str:
     """Of the installed package; "unknown" where it is run from its sources."""
     try:

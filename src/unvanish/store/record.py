@@ -22,7 +22,7 @@ class Record:
     environment  machine and versions
     epochs       the curve, row by row; `curve` has it by column
     table        what was measured; `series[quantity]` gives a part of it
-    weights      of an ended run, by name
+    weights      of an ended run, by name; `None` where they were not kept
     """
 
     recipe: Recipe | None

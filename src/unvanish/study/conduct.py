@@ -82,6 +82,7 @@ def conduct(
         listen=listen,
         more=more if study.goes_by_results else None,
         minutes=study.budget.minutes,
+        keep_weights=study.keep_weights,
     )
     if room.left_out:  # once, after the trainings: a search asks after each
         log.warning("%s ends here: its budget of %s runs is used up", study.name, f"{study.budget.runs:,}")

@@ -83,7 +83,13 @@ class Queued:
 
 
 def job_of(
-    runs: list[Queued], starts: list[Start], device: torch.device, epochs: int | None, data_file: str | None
+    runs: list[Queued],
+    starts: list[Start],
+    device: torch.device,
+    epochs: int | None,
+    data_file: str | None,
+    *,
+    keep_weights: bool = True,
 ) -> bytes:
     """To train the runs together to their end, or for so many epochs."""
     meta = {
@@ -93,6 +99,7 @@ def job_of(
         "device": str(device),
         "measure_every": starts[0].environment["measure_every"],
         "epochs": epochs,
+        "keep_weights": keep_weights,
     }
     tensors = {
         str(index): torch.frombuffer(bytearray(start.checkpoint), dtype=torch.uint8)

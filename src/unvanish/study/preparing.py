@@ -31,6 +31,7 @@ class Preparation:
     here: bool
     fresh: bool
     restart_damaged: bool
+    keep_weights: bool
 
     def __call__(self, wanted: Sequence[Wanted]) -> tuple[list[Queued], list[Queued], list[str]]:
         """What can be trained here, what is trained elsewhere, and what has ended in the store already."""

@@ -15,6 +15,7 @@ again, until the other machine has finished it, or was not heard of for the time
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,7 @@ def train_all(
     restart_damaged: bool = False,
     measure_every: int | None = None,
     together: int | None = None,
+    keep_weights: bool = True,
     listen: Listener = lambda event: None,
     more: More | None = None,
     minutes: float | None = None,
@@ -59,6 +61,8 @@ def train_all(
 
     more     asked after each run that ends, or has come as far as it was wanted to: runs that are wanted then
     minutes  after so many each place finishes its epoch, and what is left stays unfinished
+    keep_weights
+             whether the store keeps the final weights of each run
 
     Up to `together` runs of one shape are trained as one ensemble: by default many on a GPU, one on a CPU. A run that
     is damaged in the store is refused, or with `restart_damaged` trained from its beginning.
@@ -70,7 +74,9 @@ def train_all(
     with executor:  # its places are there already, and end whatever happens from here on
         if restart_damaged:
             store.forget_lost_runs()
-        prepare = Preparation(store, device, stream, most, measure_every, executor.here, fresh, restart_damaged)
+        prepare = Preparation(
+            store, device, stream, most, measure_every, executor.here, fresh, restart_damaged, keep_weights
+        )
         scheduler = _Scheduler(prepare, store, executor, device, most, stream, more)
         scheduler.add([one if isinstance(one, Wanted) else Wanted(one) for one in recipes])
         try:
@@ -104,6 +110,7 @@ class _Scheduler:
         self.ended: set[str] = set()
         self.stopping = False
         self.looked_at = 0.0
+        self.most_numbers = sys.maxsize  # that an ensemble trains
         self.ctrl_c = CtrlC()
 
     def add(self, wanted: Sequence[Wanted]) -> None:
@@ -164,12 +171,21 @@ class _Scheduler:
         for run in runs:
             run.at = BEGINNING
         file = self.executor.provide(longest.recipe.data)
-        worker.give(job_of(runs, [start for _, start in group], self.device, part, file))
+        starts = [start for _, start in group]
+        worker.give(job_of(runs, starts, self.device, part, file, keep_weights=self.prepare.keep_weights))
 
     def _alike(self, run: Queued) -> list[Queued]:
         """The run, and the waiting ones that can be trained with it as one ensemble."""
         others = [other for other in self.waiting if other is not run and run.shape and other.alike == run.alike]
-        return [run, *others][: self.most]
+        return [run, *others][: min(self.most, max(1, self.most_numbers // run.size))]
+
+    def _take_apart(self, runs: list[Queued], *, too_large: bool) -> None:
+        """They could not be trained together: the memory was too small, or one of them is at fault."""
+        if too_large:  # so would others of that size be
+            self.most_numbers = min(self.most_numbers, sum(run.size for run in runs) // 2)
+        else:
+            for run in runs:
+                run.shape = None
 
     def _begin(self, run: Queued) -> Start | None:
         """Where it starts; `None` if another machine trains it, or has finished it."""
@@ -231,9 +247,8 @@ class _Scheduler:
                 self._keep(self.at[worker][meta["run"]], Chunk.unpack(message))
             case "under":
                 self._trained_under(worker, meta["environment"])
-            case "apart":  # they could not be trained together
-                for run in self.at[worker]:
-                    run.shape = None
+            case "apart":
+                self._take_apart(self.at[worker], too_large=meta["too_large"])
             case "free":  # they have ended, or it has trained the part that it was given
                 came = self.at[worker]
                 self._set_free([run for run in came if run.goes_on])

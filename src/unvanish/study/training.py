@@ -44,7 +44,7 @@ MEASURE_EVERY = 10  # steps: 12 measurements in an epoch of 118; the native step
 
 @lru_cache(maxsize=4096)
 def _plan(recipe: Recipe) -> tuple[tuple[str, ...], str | None, str | None, int]:
-    """Of a recipe of any seed: its layers, why the native step does not cover it, its ensemble, and its size."""
+    """Of a recipe's `structure`: its layers, why the native step does not cover it, its ensemble, and its size."""
     setup = recipe.uninitialised()
     optimizer, leaves = setup.optimizer, leaf_sequence(setup.model)
     if isinstance(optimizer, Optimizer):
@@ -68,7 +68,7 @@ def header(
 
     Measured at every step, unless another number is given, where the native step is taken, else at every 10th.
     """
-    layers, plain, *_ = _plan(recipe.but(seed=0))
+    layers, plain, *_ = _plan(recipe.structure())
     step = "ensemble" if ensemble else "plain"
     if device.type == "cpu" and not ensemble:
         reason = plain or missing()
@@ -80,13 +80,13 @@ def header(
 
 def shape_of_recipe(recipe: Recipe) -> str | None:
     """Equal for recipes that can be trained as one ensemble; `None` for one that has to be trained alone."""
-    shape = _plan(recipe.but(seed=0))[2]
+    shape = _plan(recipe.structure())[2]
     return shape and repr((shape, recipe.epochs, recipe.batch, recipe.data, recipe.samples, recipe.held_out))
 
 
 def size_of_recipe(recipe: Recipe) -> int:
     """How many numbers it trains."""
-    return _plan(recipe.but(seed=0))[3]
+    return _plan(recipe.structure())[3]
 
 
 def check_fit(recipe: Recipe, data: DataSet) -> None:
@@ -170,8 +170,9 @@ def chunks(
         epochs = [item for _, item in happened if isinstance(item, EpochDone)]
         stopping = bool(epochs) and stop()
         began = time.monotonic()
-        at_risk = began - saved_at + sum(item.row.seconds for item in epochs)  # with the next epoch, of all runs
-        due = stopping or at_risk > max(SAVE_WITHIN_S, SAVING_SHARE * saving)
+        next_epoch = sum(item.row.seconds for item in epochs if not item.last)  # of all runs; 0 after the last one
+        at_risk = began - saved_at + next_epoch
+        due = stopping or (next_epoch > 0 and at_risk > max(SAVE_WITHIN_S, SAVING_SHARE * saving))
         for run, item in happened:
             if isinstance(item, Ended):
                 yield run, taken(run, item.state, weights=pack({}, item.weights))

@@ -4,13 +4,14 @@ It writes nothing to disk. When its parent goes away, in whatever manner, it end
 the present epoch.
 """
 
+import gc
 import itertools
 import os
 import select
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -87,16 +88,30 @@ def do(
             recipes, data, torch.device(meta["device"]), checkpoints, stop, meta["measure_every"]
         ):
             if isinstance(item, Chunk):
-                yield item.pack(run=run)
+                yield (item if meta["keep_weights"] else replace(item, weights=None)).pack(run=run)
             else:
                 yield pack({"about": "epoch", "run": run, "epoch": asdict(item)})
     except Exception as error:  # whatever it is, it ends this run, not the study
         traceback.print_exc()
         if len(recipes) > 1:  # each by itself will tell which is at fault, if any is
-            yield pack({"about": "apart"})
+            yield pack({"about": "apart", "too_large": out_of_memory(error)})
         else:
             yield Chunk("failed", error=f"{type(error).__name__}: {error}").pack()
+    give_memory_back()
     yield pack({"about": "free"})
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Of a GPU or of the machine; PyTorch and CUDA's libraries say so in several ways."""
+    told = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in told)
+
+
+def give_memory_back() -> None:
+    """What PyTorch keeps of a GPU's memory for later would be missing to the other workers."""
+    if torch.cuda.is_initialized():
+        gc.collect()  # a graph that was recorded holds its memory until it is gone
+        torch.cuda.empty_cache()
 
 
 def _told_to_stop() -> bool:

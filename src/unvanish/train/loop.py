@@ -30,12 +30,13 @@ from unvanish.train.taken import Evaluated, OnStep, Taken
 class EpochDone:
     """After each epoch. `measured` has its mean, and before it the very first step of a stage as epoch 0.
 
-    `checkpoint` is of now, so call it at once.
+    `checkpoint` is of now, so call it at once. `last`: what comes next is the end.
     """
 
     row: Epoch
     measured: tuple[Table, ...]
     checkpoint: Callable[[], Checkpoint]
+    last: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ def train(
             for run in sorted(running):
                 row = Epoch(number, epoch, *group.runs.part(figures, run).tolist(), seconds=seconds)
                 now = partial(group.checkpoint, run, number, epoch, network, optimizer)
-                happened.append((run, EpochDone(row, tables[run], now)))
+                happened.append((run, EpochDone(row, tables[run], now, ending and number == len(setup.stages))))
                 if not isfinite(row.train_loss) or (evaluated.batches and not isfinite(row.val_loss)):
                     running.discard(run)
                     happened.append((run, Ended("diverged", group.weights(run, network))))
