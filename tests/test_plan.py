@@ -126,7 +126,17 @@ def test_settings_that_make_no_sense_are_told(settings, told):
         ({"search": {}, "select": {"setting": "lr", "values": [1.0]}}, "one of search, select and halving"),
         ({"search": {"low": 5, "high": 2}}, "from low up to high"),
         ({"budget": {"runs": 1}, "seeds": [1, 2]}, "has 2 runs, and its budget is 1"),
-        ({"select": {"setting": "lr", "values": [0.1, 1.0]}, "budget": {"runs": 2}}, "has 3 runs, and its budget is 2"),
+        (
+            {"select": {"setting": "lr", "values": [0.1, 1.0]}, "budget": {"runs": 2}},
+            "has 3 runs with the last trainings .*, and its budget is 2",
+        ),
+        ({"axes": {"lr": [0.1, 1.0]}, "halving": {"epochs": [1]}, "budget": {"runs": 2}}, "has 3 runs with"),
+        ({"axes": {"method": ["1a", "3"], "lr": [0.1]}}, "cell '3, lr 0.1': lr has no effect beside better-optimizer"),
+        ({"base": {"method": "3"}, "select": {"setting": "lr", "values": [0.1]}}, "lr has no effect"),
+        ({"list": [{"remedies": ["better-activation"], "activation": "tanh"}]}, "activation has no effect"),
+        ({"axes": {"init": ["he"], "remedies": [["weight-increasing"]]}}, "init has no effect"),
+        ({"nam": "x", "name": "s", "zips": []}, "a study has no 'nam'"),
+        ({"search": {"hi": 3}}, "a study's search has no 'hi'"),
         ({"axes": {"depth": [3, 0]}}, "depth must be"),
         ({"axes": {"depth": [2, 3]}, "search": {}}, r"depth is the setting of \[search\]"),
         (
@@ -208,6 +218,30 @@ def test_no_network_is_made_to_learn_what_recipes_of_one_structure_share(monkeyp
     assert len(made) == 1
     other = recipe_of({"depth": 3, "width": 17, "weight_var": 1.1, "remedies": ["normalize-inside"], "epochs": 1})
     assert shape_of_recipe(other) != shapes[0]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"init": 0.05, "remedies": ["xavier-init", "weight-increasing:std=0.05"]},
+        {"method": "1a", "init": "xavier", "remedies": ["skip-every-block", "weight-increasing:std=1"]},
+    ],
+)
+def test_what_draws_the_weights_is_no_part_of_the_structure(settings):
+    """Without the one before it, the second would find nothing to do."""
+    recipe = recipe_of(settings)
+    assert recipe.stage_epochs() == (32,)
+    assert [one.kind for one in recipe.structure().remedies] == ["skip-every-block"] * ("method" in settings)
+    assert shape_of_recipe(recipe) is not None
+    assert [one.kind for one in recipe_of({"method": "1a+2+3"}).structure().remedies] == [
+        "better-activation",
+        "better-optimizer",
+    ]
+
+
+def test_settings_that_have_an_effect_beside_remedies_are_taken():
+    Study.model_validate({"name": "s", "base": {"lr": 0.1}, "axes": {"remedies": [[], ["better-optimizer"]]}})
+    Study.model_validate({"name": "s", "base": {"method": "1a"}, "axes": {"init": ["xavier"], "lr": [0.1]}})
 
 
 @pytest.mark.parametrize("file", sorted(STUDIES.glob("*.toml")), ids=lambda path: path.stem)

@@ -36,3 +36,13 @@ def test_depth_and_width_together_replace_the_layers():
 def test_depth_alone_of_different_widths_is_refused():
     with pytest.raises(uv.RecipeError, match=r"--depth needs --width beside it: .* 64, 32, 16"):
         network_with(depth=5)
+
+
+def test_options_that_a_remedy_of_the_recipe_replaces_are_refused():
+    third = uv.method("3")
+    with pytest.raises(uv.RecipeError, match=r"lr has no effect beside better-optimizer \(Adam, lr=0.001\)"):
+        recipe_with(third, {"lr": 0.5})
+    with pytest.raises(uv.RecipeError, match="optimizer has no effect"):
+        recipe_with(None, {"optimizer": "adam", "method": "3"})
+    drawn = recipe_with(uv.method("1a"), {"init": "xavier"})
+    assert [one.kind for one in drawn.remedies] == ["xavier-init"]  # in place of the recipe's own

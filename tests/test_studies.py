@@ -145,7 +145,7 @@ def test_a_search_trains_what_it_asks_for(tmp_path):
     assert sorted(set(depths)) == ["1", "2", "4"]
 
 
-def test_halving_stops_what_is_behind_and_trains_the_rest_to_its_end(tmp_path):
+def test_halving_stops_what_is_behind_and_trains_the_rest_to_its_end(tmp_path, capsys):
     of = study(
         "h", axes={"lr": [1e-5, 1e-4, 0.1, 0.2]}, base={"epochs": 6},
         halving={"epochs": [2, 4], "keep": 0.5, "held_out": 30},
@@ -162,6 +162,21 @@ def test_halving_stops_what_is_behind_and_trains_the_rest_to_its_end(tmp_path):
     assert {outcome.epochs for outcome in group.outcomes.values()} == {6}
     (section,) = [one for one in sections_of(of, known, groups_of(of, known)) if one.id == "stopped"]
     assert [row[0] for row in section.tables[0].rows] == list(stopped)
+    assert sections_of(of, known, [])[0].sentences[1] == "Of 12 runs 3 are finished; 9 stopped."
+    print_study(of, known)
+    *_, last = shown = capsys.readouterr().out.splitlines()
+    assert last == "Nothing is left to be trained"
+    (left,) = [line.split() for line in shown if line.startswith(group.name)]
+    assert left[2:5] == ["3/3", "18/18", "finished"]
+    assert sum("stopped" in line for line in shown) == 3
+
+
+def test_a_run_that_diverges_is_behind_in_halving(tmp_path):
+    """In the epoch after which it is decided, too: what it has then is the accuracy of chance, and could be best."""
+    of = study("y", axes={"lr": [1e-9, 1e30]}, base={"epochs": 2}, halving={"epochs": [1], "keep": 0.4, "held_out": 30})
+    known = run_study(of, tmp_path, jobs=1)
+    (rung,) = halving.rungs(of, known)
+    assert [(cell.name, mean > 0) for cell, mean in rung.order] == [("lr 1e-09", True), ("lr 1e+30", False)]
 
 
 def test_a_selection_ends_on_the_test_images(tmp_path):
@@ -187,7 +202,8 @@ def test_of_a_selection_all_candidates_are_counted_and_the_chosen_are_judged(tmp
     assert left.startswith("9 runs to be trained next")
     known = run_study(of, tmp_path, jobs=1)
     print_study(of, known)
-    *_, first, second = capsys.readouterr().out.splitlines()
+    *_, first, second, left = capsys.readouterr().out.splitlines()
+    assert left == "Nothing is left to be trained"
     assert first.split()[2:4] == second.split()[2:4] == ["9/9", "36/36"]
     assert float(first.split()[5]) == pytest.approx(groups_of(of, known)[0].last.mean, abs=5e-5)
 
@@ -221,7 +237,7 @@ def test_a_damaged_run_is_left_out_with_a_warning_until_it_is_trained_again(tmp_
     assert f"{digest[:8]} is left out: run" in caplog.text
     text = (tmp_path / "d.md").read_text()
     assert "Of 6 runs 5 are finished; 1 damaged." in text
-    assert "'lr 0.1' lacks 1" in text or "lr 0.1 lacks 1" in text
+    assert "lr 0.1 has no run with seed 1." in text
     write_tidy(of, known, tmp_path / "epochs.csv", curves=True)
     assert len(rows_of(tmp_path / "epochs.csv")) == 5 * 4
     ended = []
@@ -230,6 +246,40 @@ def test_a_damaged_run_is_left_out_with_a_warning_until_it_is_trained_again(tmp_
         after = conduct(of, store, executor=pool, device=cpu, restart_damaged=True, listen=ended.append)
     assert [event.digest for event in ended if event.kind == "ended"] == [digest]
     assert after.after(of.recipes(of.cells[0])[0], 4) == before.after(of.recipes(of.cells[0])[0], 4)
+
+
+def test_a_run_whose_row_is_damaged_is_told_everywhere(tmp_path, caplog, capsys):
+    of = study("w", axes={"lr": [0.1]}, seeds=[1, 2])
+    run_study(of, tmp_path, jobs=1)
+    with closing(sqlite3.connect(tmp_path / "unvanish.sqlite")) as kept, kept:
+        digest = of.recipes(of.cells[0])[0].digest()
+        kept.execute("UPDATE run SET last_val_acc = 0.5 WHERE digest = ?", (digest,))
+    known = InStore(uv.Store.reader(tmp_path))
+    print_study(of, known)
+    assert "1 run damaged: unvanish study run --restart-damaged" in capsys.readouterr().out.splitlines()[-1]
+    write_tidy(of, known, tmp_path / "w.csv")
+    assert [row["seed"] for row in rows_of(tmp_path / "w.csv")] == ["2"]
+    write_tidy(of, known, tmp_path / "w.csv")
+    assert caplog.text.count("is left out") == 1  # told once
+    assert known.left_out == {digest}
+
+
+def test_a_budget_counts_what_comes_after_a_damaged_run(tmp_path):
+    of = study("q", search={"low": 1, "high": 64, "trains": 0.01, "held_out": 30}, budget={"runs": 5}, seeds=[1])
+    run_study(of, tmp_path, jobs=1)
+    with closing(sqlite3.connect(tmp_path / "unvanish.sqlite")) as kept, kept:
+        digest = of.recipes(of.cells[0], depth=1)[0].digest()
+        kept.execute("UPDATE curve SET val_acc = 0.5 WHERE digest = ?", (digest,))
+    with uv.Store.writer(tmp_path) as store:
+        known = conduct(of, store, executor=WorkerPool(1), device=device_named("cpu"), restart_damaged=True)
+    assert len(known.outcomes) == 5
+
+
+def test_data_that_have_too_few_images_are_told_before_anything_is_trained(tmp_path):
+    of = study("z", select={"setting": "lr", "values": [0.1], "held_out": 10_000})
+    with pytest.raises(uv.UnvanishError, match="10,000 training images cannot be held out of"):
+        run_study(of, tmp_path, jobs=1)
+    assert not uv.Store.reader(tmp_path).summaries()
 
 
 def test_the_next_call_tries_failed_runs_again(tmp_path):

@@ -15,15 +15,13 @@ from unvanish.core.input import text_of
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.output import write_output
 from unvanish.core.recipe import Recipe
-from unvanish.core.remedy import InitRemedy, Remedy
+from unvanish.core.remedy import Remedy
 from unvanish.data.known import load_data
 from unvanish.models.mlp import MLP
-from unvanish.remedies import WeightIncreasing
 from unvanish.study.methods import baseline
-from unvanish.study.settings import init_named, recipe_of, remedy_named
+from unvanish.study.settings import check_effect, init_named, recipe_of, remedy_named
 
 KINDS = (".json", ".toml")
-DRAWING = (InitRemedy, WeightIncreasing)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -67,6 +65,7 @@ def _without_none(value: Any) -> Any:
 def recipe_with(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
     """A recipe changed by settings, whose remedies come after its own; without one, the recipe of the settings."""
     if recipe is None:
+        check_effect(settings, settings)
         return recipe_of(settings)
     given, changes = dict(settings), {}
     if "method" in given:
@@ -84,11 +83,13 @@ def recipe_with(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
             raise RecipeError(f"--{', --'.join(shape)} change an MLP, and the recipe's network is {network}")
         changes["network"] = _reshaped(network, **shape)
     remedies = tuple(map(remedy_named, given.pop("remedies", ())))
+    check_effect({name for name in settings if "init" not in name}, {"remedies": (*recipe.remedies, *remedies)})
+    check_effect(settings, {"remedies": remedies})
     if "init" in given:
         drawn = init_named(given.pop("init"))
         changes["init_std"] = None if isinstance(drawn, Remedy) else drawn
         remedies = (drawn, *remedies) if isinstance(drawn, Remedy) else remedies
-        changes["remedies"] = tuple(one for one in recipe.remedies if not isinstance(one, DRAWING))
+        changes["remedies"] = tuple(one for one in recipe.remedies if one.replaces != "init")
     if "optimizer" in given or "lr" in given:
         old = recipe.optimizer
         name = given.pop("optimizer", old.name)

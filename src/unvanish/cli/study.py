@@ -88,7 +88,10 @@ def run(
                 print_significance(study, known)
             write_study_report(study, known, path)
         typer.echo(path)
-        if any(outcome.state == "failed" and digest in progress.recipes for digest, outcome in known.outcomes.items()):
+        failed = [
+            digest for digest, one in known.outcomes.items() if one.state == "failed" and digest in progress.recipes
+        ]
+        if failed or known.left_out:
             raise typer.Exit(FAILED)
 
 
@@ -141,8 +144,11 @@ def report(
         path = to or study_path(study, report_of(store))
         check_kind(path)
         check_figures(figures, format, width)
-        write_study_report(study, InStore(Store.reader(store)), path, figures, format, width)
+        known = InStore(Store.reader(store))
+        write_study_report(study, known, path, figures, format, width)
         typer.echo(path)
+        if known.left_out:
+            raise typer.Exit(FAILED)
 
 
 @commands.command(
@@ -172,7 +178,10 @@ def export(
         from unvanish.study.report.tidy import write_tidy
 
         study = _read(file)
-        write_tidy(study, InStore(Store.reader(store)), to, curves=curves)
+        known = InStore(Store.reader(store))
+        write_tidy(study, known, to, curves=curves)
+        if known.left_out:
+            raise typer.Exit(FAILED)
 
 
 @commands.command(epilog="Example:  unvanish study settings")

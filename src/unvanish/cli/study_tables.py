@@ -6,19 +6,19 @@ import typer
 
 from unvanish.cli.tables import print_table
 from unvanish.core.errors import StoreError
-from unvanish.core.statistics import estimate
 from unvanish.core.values import counted
-from unvanish.store.protocol import ENDED
+from unvanish.store.protocol import DAMAGED, ENDED
 from unvanish.study.methods import label
 from unvanish.study.plan import halving
 from unvanish.study.plan.cells import Cell
-from unvanish.study.plan.known import InStore, Nothing, accuracy
-from unvanish.study.plan.results import reported
+from unvanish.study.plan.known import InStore, Nothing
+from unvanish.study.plan.results import counted_runs, reported
 from unvanish.study.plan.room import next_runs
 from unvanish.study.plan.search import greatest
 from unvanish.study.plan.study import Study
 from unvanish.study.plan.tried import tried
 from unvanish.study.plan.wanted import wanted
+from unvanish.study.report.groups import over_seeds
 
 MOST_ROWS = 60
 
@@ -37,15 +37,29 @@ def print_study(study: Study, known: InStore) -> None:
         print_table(("cell", "runs", "epochs", "state", "accuracy", "95 % interval"), rows)
         if len(study.cells) > MOST_ROWS:
             typer.echo(f"and {len(study.cells) - MOST_ROWS} more cells: unvanish study export")
-    left = next_runs(study, known)
+    _print_left(study, known)
+
+
+def _print_left(study: Study, known: InStore) -> None:
+    """What went wrong, and what the next call trains."""
+    runs = {one.digest() for cell in study.cells for _, one in tried(study, cell, known)} & known.outcomes.keys()
+    failed, damaged = ([run for run in runs if known.outcomes[run].state == state] for state in ("failed", DAMAGED))
+    if failed:
+        why = f"unvanish show {min(failed)[:8]} says why"
+        typer.echo(f"{counted(len(failed), 'run')} failed: {why}; the next unvanish study run tries again")
+    if damaged:
+        typer.echo(f"{counted(len(damaged), 'run')} damaged: unvanish study run --restart-damaged trains anew")
+    left = [one for one in next_runs(study, known) if one.recipe.digest() not in damaged]
     if left:
-        typer.echo(f"{counted(len(left), 'run')} to be trained next: unvanish study run goes on")
-    elif wanted(study, known.without_failed()):
+        typer.echo(f"{counted(len(left), 'run')} to be trained next, by unvanish study run")
+    elif wanted(study, known.without_failed()) and not damaged:
         typer.echo(f"Its budget of {counted(study.budget.runs, 'run')} is used up")
+    elif not damaged:
+        typer.echo("Nothing is left to be trained")
 
 
 def _row(study: Study, cell: Cell, known: InStore) -> tuple[str, ...]:
-    recipes = [recipe for _, recipe in tried(study, cell, known)]
+    recipes = counted_runs(study, cell, known)
     outcomes = [known.outcomes[one.digest()] for one in recipes if one.digest() in known.outcomes]
     done = [one for one in outcomes if one.state in ENDED]
     results = [known.outcomes.get(one.digest()) for one in reported(study, cell, known)]
@@ -53,8 +67,9 @@ def _row(study: Study, cell: Cell, known: InStore) -> tuple[str, ...]:
     if study.halving is not None and cell in halving.stopped(study, known):
         states = ["stopped"]
     total = sum(sum(recipe.stage_epochs()) for recipe in recipes)
-    values = [accuracy(one, study.compare.by) for one in results if one is not None and one.state in ENDED]
-    found = estimate(values) if values else None
+    best = study.compare.by == "best"
+    ended = [one for one in results if one is not None and one.state in ENDED]
+    found = over_seeds(one.best_val_acc if best else one.last_val_acc for one in ended)
     return (
         cell.name,
         f"{len(done)}/{len(recipes)}",
@@ -86,10 +101,14 @@ def print_plan(study: Study, store: str) -> None:
     first = counted(min(len(wanted(study, Nothing())), study.budget.runs), "run")
     typer.echo(f"{study} ({', '.join(map(str, study.seeds))}); {first}{' to begin with' * study.goes_by_results}")
     for cell in study.cells[:MOST_ROWS]:
-        recipe = study.recipes(cell)[0]
+        _, recipe = next(tried(study, cell, Nothing()))
         typer.echo(f"  {cell.name}: {label(recipe)}, {counted(sum(recipe.stage_epochs()), 'epoch')}")
     if len(study.cells) > MOST_ROWS:
         typer.echo(f"  and {len(study.cells) - MOST_ROWS} more")
+    if study.select is not None:
+        values = ", ".join(map(str, study.select.values))
+        typer.echo(f"Each with {study.select.setting} = {values}; the best of them then on all training images")
     with suppress(StoreError):  # there is none yet
         kept = Store.reader(store)
-        typer.echo(f"With what {kept} has: {counted(len(next_runs(study, InStore(kept))), 'run')} to be trained next")
+        typer.echo(f"With what {kept} has:")
+        _print_left(study, InStore(kept))

@@ -193,6 +193,8 @@ def _print_findings(records: "list[Record]", own: int) -> None:
     typer.echo()
     for line in diagnose_run(records[0]).lines():
         typer.echo(printable(line))
+    if own == len(records):
+        typer.echo("It has nothing to be compared with: it is the published baseline, or --no-baseline left that out.")
     told = significance(grouped(records)) if len(records) > own else None
     for sentence in told.sentences if told is not None else ():
         typer.echo(printable(sentence))

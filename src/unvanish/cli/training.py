@@ -12,13 +12,13 @@ from unvanish.cli.progress import study_progress
 from unvanish.cli.terminal import print_results
 from unvanish.core.output import check_writable
 from unvanish.core.recipe import Recipe
-from unvanish.data.known import data_named
 from unvanish.store.record import Record
 from unvanish.store.store import Store
 from unvanish.study.executors.protocol import Executor
 from unvanish.study.report.groups import grouped
 from unvanish.study.report.write import write_report
 from unvanish.study.scheduler import train_all
+from unvanish.study.training import check_data
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ def train_and_report(
 
     Gives the records of these recipes.
     """
-    for name in {recipe.data for recipe in recipes}:
-        data_named(name)  # here, once, before any worker asks for it
+    check_data(recipes)
     with Store.writer(store) as kept:
         for target in (path, *([options.figures / "accuracy.svg"] if options.figures else [])):
             check_writable(target)  # now, not after hours of training

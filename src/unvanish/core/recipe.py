@@ -24,7 +24,7 @@ from torch.nn import functional
 from unvanish.core.blocks import Block
 from unvanish.core.init import Init
 from unvanish.core.optimizer import Optimizer
-from unvanish.core.remedy import InitRemedy, Remedy
+from unvanish.core.remedy import Remedy
 from unvanish.core.setup import Setup, Stage
 from unvanish.core.values import AsRegistered, Count, Registered, counted, hashable, in_a_sentence
 
@@ -161,7 +161,7 @@ class Recipe(BaseModel):
 
         To make a network of hundreds of layers takes a tenth of a second, which thousands of recipes can share.
         """
-        kept = tuple(one for one in self.remedies if not isinstance(one, InitRemedy))
+        kept = tuple(one for one in self.remedies if one.replaces != "init")
         return self.model_copy(update={"seed": 0, "epochs": 1, "remedies": kept})
 
     def __hash__(self) -> int:

@@ -4,6 +4,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
@@ -14,9 +15,13 @@ from unvanish.core.values import Registered
 
 
 class Remedy(Registered):
-    """Frozen data plus one method. Its file's docstring says why it works and where it fails."""
+    """Frozen data plus one method. Its file's docstring says why it works and where it fails.
+
+    replaces   "init", "activation" or "optimizer", where it sets that and nothing else: a recipe's own has no effect
+    """
 
     home = "unvanish.remedies"
+    replaces: ClassVar[str] = ""
 
     @abstractmethod
     def apply(self, setup: Setup) -> Setup:
@@ -37,6 +42,8 @@ class Remedy(Registered):
 
 class InitRemedy(Remedy, InitPolicy):
     """A remedy that draws the weights in another way, and changes nothing else."""
+
+    replaces: ClassVar[str] = "init"
 
     def apply(self, setup: Setup) -> Setup:
         if setup.init is not None and setup.init.policy == self:

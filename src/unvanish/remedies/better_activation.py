@@ -31,6 +31,7 @@ class BetterActivation(Remedy):
     """Put another activation of `torch.nn` into every hidden block; `options` are its keyword arguments."""
 
     kind: ClassVar[str] = "better-activation"
+    replaces: ClassVar[str] = "activation"
 
     activation: str = "ReLU"
     options: Options = Field(default_factory=dict)

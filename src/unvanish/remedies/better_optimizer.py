@@ -29,6 +29,7 @@ class BetterOptimizer(Remedy):
     """Train with another optimizer of `torch.optim`; `options` are its other keyword arguments."""
 
     kind: ClassVar[str] = "better-optimizer"
+    replaces: ClassVar[str] = "optimizer"
 
     name: str = "Adam"
     lr: Annotated[float, Field(gt=0)] = 0.001

@@ -110,6 +110,7 @@ class Muon(Remedy):
     """
 
     kind: ClassVar[str] = "muon"
+    replaces: ClassVar[str] = "optimizer"
 
     lr: Annotated[float, Field(gt=0)] = 0.02
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95

@@ -30,6 +30,7 @@ class WeightIncreasing(Remedy):
     """Draw every weight of a linear or convolution layer from N(0, `std`²), every bias 0."""
 
     kind: ClassVar[str] = "weight-increasing"
+    replaces: ClassVar[str] = "init"
 
     std: Annotated[float, Field(gt=0)] = 1.0  # method 1a; 1b has 10
 

@@ -21,7 +21,7 @@ def naming_the_run(digest: str, place: str) -> Iterator[None]:
     except DamagedError as error:
         raise DamagedError(
             f"run {printable(digest[:12])} in {place} is damaged: {error}. Other runs are not affected. To train it "
-            "anew: the same command with --restart-damaged, or in Python run(…, fresh=True)"
+            "anew: reproduce, train or study run with --restart-damaged, or in Python run(…, fresh=True)"
         ) from error
 
 

@@ -20,6 +20,7 @@ from unvanish.study.plan.tried import tried
 from unvanish.study.plan.wanted import wanted
 from unvanish.study.scheduler import train_all
 from unvanish.study.stream import Listener
+from unvanish.study.training import check_data
 from unvanish.train.process import device_named
 
 log = logging.getLogger("unvanish")
@@ -59,9 +60,9 @@ def conduct(
     the next call.
     """
     known = InStore(store).without_failed()
+    room = Room(study, known)
     if restart_damaged:
         known.check(recipe for cell in study.cells for _, recipe in tried(study, cell, known))
-    room = Room(study, known)
 
     def told() -> list[Wanted]:
         found = room.of(wanted(study, known))
@@ -72,8 +73,10 @@ def conduct(
         known.read_again(digest)
         return told()
 
+    first = told()
+    check_data(one.recipe for one in first)
     train_all(
-        told(),
+        first,
         store,
         executor=executor,
         device=device,

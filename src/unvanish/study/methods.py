@@ -9,7 +9,7 @@ from unvanish.core.arguments import in_brief
 from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.core.optimizer import Optimizer
 from unvanish.core.recipe import Recipe
-from unvanish.core.remedy import InitRemedy, Remedy
+from unvanish.core.remedy import Remedy
 from unvanish.data.images import DataSet
 from unvanish.data.known import load_data
 from unvanish.models.mlp import MLP
@@ -126,11 +126,28 @@ def _label(recipe: Recipe) -> str:
     if alike and (methods := _methods_of(recipe.remedies)):
         return "+".join(methods) + less
     optimizer = f"{recipe.optimizer.name} {recipe.optimizer.lr:g}"
-    init = "" if _drawn(recipe) else "default init" if recipe.init_std is None else f"N(0, {recipe.init_std:g}²)"
-    plan = ", ".join(filter(None, (str(recipe.network), init, optimizer)))
+    plan = ", ".join(filter(None, (str(recipe.network), _init(recipe), optimizer)))
     return " + ".join([plan, *map(str, recipe.remedies)]) + less
 
 
-def _drawn(recipe: Recipe) -> bool:
-    """Whether a remedy draws the weights."""
-    return any(isinstance(remedy, InitRemedy | WeightIncreasing) for remedy in recipe.remedies)
+def changes(recipe: Recipe) -> str:
+    """What it has that the published baseline has not, its shape, data and length aside.
+
+    >>> changes(method("5")), changes(baseline(optimizer=Optimizer("SGD", 0.1))), changes(baseline(hidden=(8,)))
+    ('skips 1→3, 4→7', 'SGD, lr=0.1', 'nothing')
+    """
+    plain, network, own = _plain(), recipe.network, list[str]()
+    if isinstance(network, MLP) and network.activation != MLP().activation:
+        own.append(network.activation.lower())
+    if recipe.init_std != plain.init_std and _init(recipe):
+        own.append(_init(recipe))
+    if recipe.optimizer != plain.optimizer:
+        own.append(f"{recipe.optimizer.name}, {recipe.optimizer}")
+    return " + ".join([*own, *map(str, recipe.remedies)]) or "nothing"
+
+
+def _init(recipe: Recipe) -> str:
+    """Nothing where a remedy draws the weights."""
+    if any(remedy.replaces == "init" for remedy in recipe.remedies):
+        return ""
+    return "default init" if recipe.init_std is None else f"N(0, {recipe.init_std:g}²)"

@@ -1,7 +1,7 @@
 """Recipes from plain settings, by the names that the command line and study files share."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from unvanish.core.arguments import at_least_one, in_brief
@@ -34,6 +34,16 @@ SETTINGS: dict[str, str] = {
     "samples": "only the first so many training images",
     "held_out": "so many training images are evaluated in place of the test images",
 }
+PARTS = {  # of a recipe, that a remedy may replace
+    "activation": "activation",
+    "activation_options": "activation",
+    "init": "init",
+    "weight_var": "init",
+    "bias_var": "init",
+    "optimizer": "optimizer",
+    "lr": "optimizer",
+    "optimizer_options": "optimizer",
+}
 DEPTH, WIDTH, EPOCHS = 7, 128, 32
 MOST_LAYERS, MOST_UNITS = 10**5, 10**6
 
@@ -61,6 +71,22 @@ def recipe_of(settings: Mapping[str, Any], *, applied: bool = True) -> Recipe:
     if not remedies:
         return made
     return made.with_remedies(*remedies) if applied else made.but(remedies=remedies)
+
+
+def check_effect(names: Collection[str], settings: Mapping[str, Any]) -> None:
+    """Raise `RecipeError` where a remedy of these settings replaces what one of the names sets.
+
+    `init` comes after the remedies of a method, and so has an effect beside them.
+    """
+    if not any(name in PARTS for name in names):
+        return
+    own = [remedy_named(one) for one in _listed("remedies", settings.get("remedies", ()))]
+    of_method = _remedies_of(settings.get("method", "baseline"))
+    for name in names:
+        part = PARTS.get(name, "none")
+        for remedy in own if part == "init" else (*of_method, *own):
+            if remedy.replaces == part:
+                raise RecipeError(f"{name} has no effect beside {remedy.kind} ({remedy}), which sets it anew")
 
 
 def _remedies_of(method: Any) -> tuple[Remedy, ...]:

@@ -1,9 +1,10 @@
 """From recipes to chunks: training as stores and workers see it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from unvanish.core.recipe import Recipe
 from unvanish.core.serialisation import pack
 from unvanish.core.table import Table
 from unvanish.data.images import DataSet, scaled
+from unvanish.data.known import data_named
 from unvanish.measure.schedule import every
 from unvanish.models import ALL as NETWORKS
 from unvanish.remedies import ALL as REMEDIES
@@ -90,18 +92,28 @@ def size_of_recipe(recipe: Recipe) -> int:
 
 
 def check_fit(recipe: Recipe, data: DataSet) -> None:
-    """Raise `RecipeError` where a recipe's network does not take this data."""
+    """Raise `RecipeError` where a recipe's network does not take this data, `DataError` where it has too few images."""
     inputs, classes = getattr(recipe.network, "inputs", None), getattr(recipe.network, "classes", None)
     if inputs not in (None, data.inputs) or (classes is not None and classes < data.classes):
         raise RecipeError(
             f"{data.name} has inputs of {data.inputs:,} numbers and {data.classes} classes, and the network takes "
             f"{inputs:,} and has {classes}: uv.baseline(data=…) and --data make one that fits"
         )
+    if recipe.held_out is not None:
+        data.for_selection(recipe.held_out)
     if recipe.held_out and recipe.samples and recipe.held_out + recipe.samples > len(data.train):
         raise RecipeError(
             f"{recipe.samples:,} training images and {recipe.held_out:,} that are held out are more than the "
             f"{len(data.train):,} of {data.name}"
         )
+
+
+def check_data(recipes: Iterable[Recipe]) -> None:
+    """Here, once, before any worker asks: raise where a data set cannot be had or does not fit."""
+    for name, those in groupby(sorted(recipes, key=lambda recipe: recipe.data), key=lambda recipe: recipe.data):
+        data = data_named(name)
+        for recipe in those:
+            check_fit(recipe, data)
 
 
 def training(

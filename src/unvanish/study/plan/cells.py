@@ -1,7 +1,7 @@
 """The cells of a study: every combination of what it varies, but for the seeds."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -10,7 +10,7 @@ from typing import Any
 from unvanish.core.errors import RecipeError, UnvanishError
 from unvanish.core.recipe import Recipe
 from unvanish.core.values import hashable
-from unvanish.study.settings import recipe_of
+from unvanish.study.settings import check_effect, recipe_of
 
 Axes = Mapping[str, Sequence[Any]]
 AS_THEY_ARE = ("method", "activation", "optimizer", "init")  # their values need no name before them
@@ -44,6 +44,15 @@ class Cell:
         except UnvanishError as error:
             at = "".join(f", {_said(name, value)}" for name, value in others.items())
             raise RecipeError(f"cell '{self.name}'{at}: {error}") from error
+
+    def check_effect(self, names: Collection[str]) -> None:
+        """Raise `RecipeError`, naming the cell, where a remedy of it replaces what one of these settings sets."""
+        try:
+            check_effect(names, self.settings)
+        except RecipeError as error:
+            raise RecipeError(
+                f"cell '{self.name}': {error}; leave it out of such cells, which [[list]] can name"
+            ) from error
 
     def __hash__(self) -> int:
         return hash(hashable(dict(self.settings)))

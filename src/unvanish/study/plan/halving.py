@@ -7,7 +7,6 @@ them, and judged on the test images, once.
 runs that are stopped stay in the store as unfinished, with their checkpoint, and in the report as stopped.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -41,7 +40,7 @@ def rungs(study: Study, known: Known) -> list[Rung]:
         if any(mean is None for mean in means.values()):
             break
         order = sorted(((cell, mean or 0.0) for cell, mean in means.items()), key=lambda pair: -pair[1])
-        kept = max(1, math.ceil(study.halving.keep * len(cells)))
+        kept = study.halving.kept_of(len(cells))
         found.append(Rung(epochs, tuple(order), kept))
         cells = [cell for cell, _ in order[:kept]]
     return found

@@ -43,6 +43,7 @@ class InStore:
         self.store = store
         self.outcomes = {one.digest: one.outcome for one in store.summaries()}
         self.curves: dict[str, tuple[float, ...]] = {}
+        self.left_out = set[str]()  # damaged ones that were asked for
 
     def __call__(self, recipe: Recipe) -> Outcome | None:
         found = self.outcomes.get(recipe.digest())
@@ -55,21 +56,26 @@ class InStore:
         if digest not in self.curves:
             record = self.record(digest)
             self.curves[digest] = () if record is None else tuple(row.val_acc for row in record.epochs)
-        curve = self.curves[digest]
-        if len(curve) >= epochs:
+        curve, state = self.curves[digest], self.outcomes[digest].state
+        if len(curve) > epochs or (len(curve) == epochs and state != "diverged"):
             return curve[epochs - 1]
-        return 0.0 if self.outcomes[digest].state in ("diverged", "failed") else None
+        return 0.0 if state in ("diverged", "failed") else None
 
     def record(self, digest: str) -> Record | None:
-        """Of a run that it has; `None`, with a warning, where that is damaged."""
-        if self.outcomes[digest].state == DAMAGED:
-            return None
-        try:
-            return self.store.record(digest, weights=False)
-        except DamagedError as error:
-            log.warning("%s is left out: %s", digest[:8], printable(str(error)))
-            self.outcomes[digest] = replace(self.outcomes[digest], state=DAMAGED)
-            return None
+        """Of a run that it has; `None`, with a warning the first time, where that is damaged."""
+        record = self._intact(digest)
+        if record is None and digest not in self.left_out:
+            self.left_out.add(digest)
+            log.warning("%s is left out: %s", digest[:8], printable(str(self.outcomes[digest].error)))
+        return record
+
+    def _intact(self, digest: str) -> Record | None:
+        if self.outcomes[digest].state != DAMAGED:
+            try:
+                return self.store.record(digest, weights=False)
+            except DamagedError as error:
+                self.outcomes[digest] = replace(self.outcomes[digest], state=DAMAGED, error=str(error))
+        return None
 
     def without_failed(self) -> Self:
         """The same, but that runs that failed are not there: the next call of `study run` tries them again."""
@@ -81,7 +87,7 @@ class InStore:
     def check(self, recipes: Iterable[Recipe]) -> None:
         """Read the runs of these recipes, as far as it has them, so that those that are damaged are known to be."""
         for digest in {recipe.digest() for recipe in recipes} & self.outcomes.keys():
-            self.record(digest)
+            self._intact(digest)
 
     def read_again(self, digest: str) -> None:
         """A run has gone on."""

@@ -1,6 +1,7 @@
 """The tables of a study file: what is compared, searched, selected, stopped, and how much may be trained."""
 
-from typing import Annotated, Any, Self
+import math
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
@@ -14,17 +15,21 @@ Values = Annotated[list[Any], Field(min_length=1)]
 class Part(BaseModel):
     """A table of a study file: unknown names are refused in a sentence."""
 
+    called: ClassVar[str] = "a study"
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="wrap")
     @classmethod
     def _refuse_in_a_sentence(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        with in_a_sentence(f"a study's {cls.__name__.lower()}", cls.model_fields):
+        with in_a_sentence(cls.called, [one.alias or name for name, one in cls.model_fields.items()]):
             return handler(value)
 
 
 class Compare(Part):
     """Against which cell the others are tested, by its name, and by which number: `last` or `best` accuracy."""
+
+    called: ClassVar[str] = "a study's compare"
 
     baseline: str | None = None
     by: Annotated[str, Field(pattern="^(last|best)$")] = "last"
@@ -41,6 +46,8 @@ class Search(Part):
     within   it ends where the smallest value that failed is at most so many times the greatest that trained
     """
 
+    called: ClassVar[str] = "a study's search"
+
     setting: str = "depth"
     low: Count = 1
     high: Count = 1000
@@ -56,6 +63,8 @@ class Select(Part):
     Only the best one is then trained on all of them, and judged on the test images.
     """
 
+    called: ClassVar[str] = "a study's select"
+
     setting: str
     values: Values
     held_out: Count = 10_000
@@ -69,13 +78,27 @@ class Halving(Part):
     held_out  on so many of the last training images, which no run of the study is trained on
     """
 
+    called: ClassVar[str] = "a study's halving"
+
     epochs: Annotated[tuple[Count, ...], Field(min_length=1)]
     keep: Fraction = 0.5
     held_out: Count = 10_000
 
+    def kept_of(self, cells: int) -> int:
+        """How many of so many cells go on, each time."""
+        return max(1, math.ceil(self.keep * cells))
+
+    def left_of(self, cells: int) -> int:
+        """How many are left in the end."""
+        for _ in self.epochs:
+            cells = self.kept_of(cells)
+        return cells
+
 
 class Budget(Part):
     """minutes of training in a call, after which the study ends where it is; the most runs that it may have in all."""
+
+    called: ClassVar[str] = "a study's budget"
 
     minutes: Annotated[float, Field(gt=0)] | None = None
     runs: Annotated[int, Field(gt=0, le=MOST_RUNS)] = MOST_RUNS

@@ -12,6 +12,7 @@ from unvanish.core.arguments import a_path
 from unvanish.core.errors import RecipeError, did_you_mean
 from unvanish.core.input import text_of
 from unvanish.core.recipe import Recipe
+from unvanish.core.values import counted
 from unvanish.study.plan.cells import Cell, cells_of
 from unvanish.study.plan.parts import Budget, Compare, Halving, Part, Search, Select, Values
 from unvanish.study.settings import SETTINGS
@@ -80,23 +81,36 @@ class Study(Part):
         if self.search is not None and self.search.low > self.search.high:
             raise RecipeError("a search goes from low up to high")
         self._check_decided()
-        count = len(self.cells) * len(self.seeds) * (1 if self.select is None else len(self.select.values) + 1)
+        count = self._least_runs()
         if count > self.budget.runs:
-            raise RecipeError(f"it has {count:,} runs, and its budget is {self.budget.runs:,}")
+            of = " with the last trainings of what is chosen" if self.select or self.halving else ""
+            raise RecipeError(f"it has {count:,} runs{of}, and its budget is {self.budget.runs:,}")
         if self.compare.baseline is not None and self.compare.baseline not in [cell.name for cell in self.cells]:
             names = [cell.name for cell in self.cells]
-            guess = did_you_mean(self.compare.baseline, names) or f"; there are {', '.join(names[:12])}"
+            guess = did_you_mean(self.compare.baseline, names) or f"; there are {', '.join(map(repr, names[:12]))}"
             raise RecipeError(f"no cell is called '{self.compare.baseline}'{guess}")
         names = [cell.name for cell in self.cells]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise RecipeError(f"two cells are called '{twice}': give values that differ")
+        own = [self.select.setting] if self.select is not None else []
+        for cell in self.cells:
+            cell.check_effect([*cell.varied, *own])
         for cell in self._to_check():  # a mistake is told now, not after hours
             for recipe in [cell.check(**others) for others in self._tried()]:
                 if self.halving is not None and max(self.halving.epochs) >= sum(recipe.stage_epochs()):
                     last = max(self.halving.epochs)
                     raise RecipeError(f"halving after {last} epochs needs trainings that are longer")
         return self
+
+    def _least_runs(self) -> int:
+        """Of a search, those of its first value."""
+        last = 0
+        if self.select is not None:
+            return len(self.cells) * len(self.seeds) * (len(self.select.values) + 1)
+        if self.halving is not None:
+            last = self.halving.left_of(len(self.cells))
+        return (len(self.cells) + last) * len(self.seeds)
 
     def _check_decided(self) -> None:
         """What is decided by results is not varied, too."""
@@ -149,4 +163,4 @@ class Study(Part):
         return cell.recipes(self.seeds, **others)
 
     def __str__(self) -> str:
-        return f"{self.name}: {len(self.cells)} cells, {len(self.seeds)} seeds"
+        return f"{self.name}: {counted(len(self.cells), 'cell')}, {counted(len(self.seeds), 'seed')}"

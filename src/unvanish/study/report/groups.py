@@ -15,7 +15,7 @@ from unvanish.core.statistics import Estimate, estimate
 from unvanish.core.table import Array
 from unvanish.store.protocol import Summary
 from unvanish.store.record import Record
-from unvanish.study.methods import METHODS, label
+from unvanish.study.methods import METHODS, changes, label
 from unvanish.study.report.theory import predicted_signal
 
 NEEDS = {  # epochs, measured here with seed 42: see docs/results.md
@@ -85,7 +85,7 @@ class Group:
 
     @property
     def changes(self) -> str:
-        return str(self.recipe) if self.recipe.remedies else "nothing"
+        return changes(self.recipe)
 
     @property
     def state(self) -> str:

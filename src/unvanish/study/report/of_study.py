@@ -9,9 +9,9 @@ from unvanish.core.values import counted
 from unvanish.store.protocol import DAMAGED
 from unvanish.study.plan import halving, select
 from unvanish.study.plan.known import InStore
-from unvanish.study.plan.results import reported
+from unvanish.study.plan.results import counted_runs, reported
 from unvanish.study.plan.study import Study
-from unvanish.study.plan.tried import tried
+from unvanish.study.plan.wanted import wanted
 from unvanish.study.report import greatest, phases
 from unvanish.study.report.groups import Group
 from unvanish.study.report.section import Section, Table
@@ -86,11 +86,12 @@ def own_figures(study: Study, known: InStore) -> "dict[str, AnyFigure]":
 def _state(study: Study, known: InStore) -> Section:
     """What was varied, and what is not there."""
     sentences = [f"{counted(len(study.cells), 'cell')}, {counted(len(study.seeds), 'seed')}: {_seeds(study)}."]
-    runs = {recipe.digest() for cell in study.cells for _, recipe in tried(study, cell, known)}
-    states = [known.outcomes[run].state if run in known.outcomes else "not begun" for run in runs]
+    states = _states(study, known)
     if other := sorted(set(states) - {"finished"}):
         said = ", ".join(f"{states.count(state)} {state}" for state in other)
-        sentences.append(f"Of {len(runs)} runs{_so_far(study)} {states.count('finished')} are finished; {said}.")
+        sentences.append(
+            f"Of {len(states)} runs{_so_far(study, known)} {states.count('finished')} are finished; {said}."
+        )
     if "failed" in states:
         sentences.append("A run that failed is tried again by the next call of unvanish study run.")
     if DAMAGED in states:
@@ -98,8 +99,28 @@ def _state(study: Study, known: InStore) -> Section:
     return Section("study", "The study", sentences)
 
 
-def _so_far(study: Study) -> str:
-    return " so far" if study.goes_by_results else ""
+def _states(study: Study, known: InStore) -> list[str]:
+    """Of each run."""
+    found, stopped = dict[str, str](), halving.stopped(study, known) if study.halving is not None else {}
+    for cell in study.cells:
+        for recipe in counted_runs(study, cell, known):
+            outcome = known.outcomes.get(recipe.digest())
+            state = "not begun" if outcome is None else outcome.state
+            found[recipe.digest()] = "stopped" if cell in stopped and state == "unfinished" else state
+    return list(found.values())
+
+
+def _so_far(study: Study, known: InStore) -> str:
+    return " so far" if study.goes_by_results and wanted(study, known.without_failed()) else ""
+
+
+def _epochs(after: Sequence[int]) -> str:
+    """
+    >>> _epochs([4, 2]), _epochs([1])
+    ('2, 4 epochs', '1 epoch')
+    """
+    *others, last = sorted(after)
+    return ", ".join([*map(str, others), counted(last, "epoch")])
 
 
 def _held_out(recipes: Iterable[Recipe]) -> str:
@@ -144,7 +165,7 @@ def _stopped(study: Study, known: InStore) -> Section:
     ]
     judged = (recipe for cell in study.cells for recipe in study.recipes(cell))
     sentence = (
-        f"This study stops what falls behind: after {', '.join(map(str, sorted(part.epochs)))} epochs the best "
+        f"This study stops what falls behind: after {_epochs(part.epochs)} the best "
         f"{part.keep:.0%} of the cells go on, by their mean accuracy over the seeds on {_held_out(judged)} held-out "
         "training images; a run that failed or diverged before counts as 0. Those that are left in the end are "
         "trained anew on all training images and judged on the test images, once; those that were stopped are not in "

@@ -49,7 +49,7 @@ def table(groups: Sequence[Group]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 group.name,
-                f"{group.title}: {group.changes}" if group.recipe.remedies else "nothing",
+                f"{group.title}: {group.changes}" if group.recipe.remedies else group.changes,
                 group.last.format(4) if group.last else "–",
                 group.best.format(4) if group.best else "–",
                 group.to_70.format(0) if group.to_70 else "–",

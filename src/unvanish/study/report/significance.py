@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from unvanish.core.statistics import ALPHA, BOOTSTRAP_FROM, Estimate, Paired, estimate, holm, indistinguishable, paired
+from unvanish.core.values import counted
 from unvanish.study.methods import BASELINE
 from unvanish.study.report.groups import MOST_SHOWN, Group, judged_on
 from unvanish.study.report.section import Section, Table
@@ -47,7 +48,8 @@ def values_of(groups: Sequence[Group], by: str = "last") -> tuple[dict[str, dict
         found = {seed: one.best_val_acc if by == "best" else one.last_val_acc for seed, one in outcomes.items()}
         unfit = [one.state for seed, one in outcomes.items() if one.state != "finished" or found[seed] is None]
         if unfit:
-            left_out.append(f"{group.name} is left out: {len(unfit)} of its {len(outcomes)} runs {unfit[0]}.")
+            said = ", ".join(f"{unfit.count(state)} {state}" for state in dict.fromkeys(unfit))
+            left_out.append(f"{_listed([group.name])} is left out: of its {counted(len(outcomes), 'run')} {said}.")
             continue
         values[group.name] = {seed: value for seed, value in found.items() if value is not None}
     if len(left_out) > MOST_TOLD:
@@ -78,7 +80,8 @@ def significance(groups: Sequence[Group], baseline: str | None = None, by: str =
     """The section of a report; `None` where there is nothing to compare: one method."""
     values, left_out = values_of(groups, by)
     if len(values) < 2:
-        return None
+        title = "What can be told apart"
+        return Section("significance", title, ["There are no two methods to compare.", *left_out]) if left_out else None
     which = "in the last epoch" if by == "last" else "of the best epoch"
     counts = [len(one) for one in values.values()]
     if max(counts) < 2:
@@ -93,15 +96,18 @@ def significance(groups: Sequence[Group], baseline: str | None = None, by: str =
         )
     reference = baseline or BASELINE
     against = [(reference, name) for name in values if name != reference] if reference in values else []
-    pairs = list(combinations(values, 2))
+    gone = reference not in values and reference in [group.name for group in groups]
+    pairs = [(a, b) for a, b in combinations(values, 2) if values[a].keys() & values[b].keys()]
+    against = [pair for pair in against if pair in pairs or pair[::-1] in pairs]
     two_families = bool(against) and len(against) < len(pairs) and len(values) <= MOST_SHOWN
     sentences = [
         f"Accuracy on the {judged_on(groups)} {which}, over {_range(counts)} seeds. Intervals are Student's 95 %"
         + (f", from {BOOTSTRAP_FROM} seeds on those of the bootstrap" if max(counts) >= BOOTSTRAP_FROM else "")
         + ". Tests are Student's paired test, the same seed of one method against that of the other, with Holm's "
-        "correction for the number of tests; told apart means p < 0.05."
-        + _of_families(reference) * two_families
-        + " d_z is the mean difference over its standard deviation.",
+        "correction for the number of tests; told apart means p < 0.05. d_z is the mean difference over its standard "
+        "deviation.",
+        *([_of_families(reference)] if two_families else []),
+        *([f"Nothing is tested against {_listed([reference])}, the baseline, which is left out."] if gone else []),
         *_of_seeds(values),
         *_of_constants(values),
         *left_out,
@@ -109,7 +115,7 @@ def significance(groups: Sequence[Group], baseline: str | None = None, by: str =
     ]
     tables = [_means(values)]
     if against:
-        tables.append(_against(values, against, f"Against {reference}"))
+        tables.append(_against(values, against, f"Against {_listed([reference])}"))
     if len(against) < len(pairs) <= MOST_PAIRS:
         of = "All pairs: the" if len(pairs) > 1 else "The"
         tables.append(_against(values, pairs, f"{of} second minus the first"))
@@ -167,7 +173,7 @@ def _p(p: float) -> str:
 
 def _of_families(reference: str) -> str:
     return (
-        f" There are two families of tests: each method against {_listed([reference])}, and, stricter, all pairs; the "
+        f"There are two families of tests: each method against {_listed([reference])}, and, stricter, all pairs; the "
         "sets below are of the second."
     )
 
@@ -186,11 +192,11 @@ def _of_seeds(values: Values) -> list[str]:
     lacking = {name: sorted(every - seeds.keys()) for name, seeds in values.items() if every - seeds.keys()}
     if not lacking:
         return []
-    told = [f"{_listed([name])} lacks {_listed(list(map(str, seeds)))}" for name, seeds in lacking.items()]
-    more = f"; and {len(told) - MOST_TOLD} more lack some" if len(told) > MOST_TOLD else ""
+    told = [f"{_listed([name])} has no run with seed {' or '.join(map(str, s))}" for name, s in lacking.items()]
+    more = f"; and so {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
     return [
         f"Not every method has every seed: {'; '.join(told[:MOST_TOLD])}{more}. Two methods are compared over the "
-        "seeds that both have."
+        "seeds that both have, and not at all where there is none."
     ]
 
 

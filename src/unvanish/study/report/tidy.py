@@ -8,6 +8,7 @@ from typing import Any
 from unvanish.core.curve import CURVE_COLUMNS
 from unvanish.core.errors import OutputError, RecipeError
 from unvanish.core.output import write_output
+from unvanish.store.protocol import DAMAGED
 from unvanish.study.plan.known import InStore
 from unvanish.study.plan.study import Study
 from unvanish.study.plan.tried import tried
@@ -62,7 +63,7 @@ def _rows(study: Study, known: InStore, *, curves: bool) -> Iterator[dict[str, A
     for cell in study.cells:
         for settings, recipe in tried(study, cell, known):
             outcome = known.outcomes.get(recipe.digest())
-            if outcome is None:
+            if outcome is None or (outcome.state == DAMAGED and known.record(recipe.digest()) is None):
                 continue
             row = {"cell": cell.name, **{_column(name): _plain(value) for name, value in settings.items()}}
             row |= {"run": recipe.digest()[:12], "seed": recipe.seed, "held_out": recipe.held_out}
