@@ -197,6 +197,7 @@ def test_going_on_needs_the_optimizer_and_the_layers_of_the_stages_before() -> N
 def test_nothing_is_saved_for_going_on_where_nothing_is_left_but_when_it_is_stopped_there(monkeypatch) -> None:
     """A checkpoint of 100 runs of 300 layers is 10 GB, which the final chunk would replace at once."""
     monkeypatch.setattr("unvanish.study.training.SAVE_WITHIN_S", 0.0)
+    monkeypatch.setattr("unvanish.study.training.SAVING_SHARE", 0)
     recipe, data, cpu = uv.baseline(hidden=(8,), epochs=2), fashion_mnist(), torch.device("cpu")
 
     def saved(stop=lambda: False) -> list[tuple[str, bool]]:

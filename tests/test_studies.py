@@ -296,6 +296,15 @@ def test_the_next_call_tries_failed_runs_again(tmp_path):
     assert "tried again" in sections_of(of, known, [])[0].sentences[2]
 
 
+def test_a_run_that_has_begun_goes_on_where_the_budget_is_used_up(tmp_path):
+    of = study("g", search={"low": 1, "high": 4, "held_out": 30}, budget={"runs": 1}, seeds=[1])
+    (first,) = of.recipes(of.cells[0], depth=1)
+    with uv.Store.writer(tmp_path) as store:
+        store.begin(first, header(first, device_named("cpu"), None, ensemble=False, here=True))
+    known = InStore(uv.Store.reader(tmp_path))
+    assert [one.recipe for one in next_runs(of, known)] == [first]
+
+
 def test_a_setting_does_not_take_the_column_of_a_run(tmp_path):
     of = study("e", axes={"epochs": [1, 2]}, seeds=[1])
     write_tidy(of, run_study(of, tmp_path, jobs=1), tmp_path / "e.csv")
