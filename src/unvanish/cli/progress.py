@@ -67,7 +67,7 @@ class StudyProgress:
             case "epoch":
                 self._advance(digest, event.row)
             case "died":
-                self._say(f"  {name}  lost its worker ({event.data['reason']}); goes on from its last checkpoint")
+                self._say(f"  {name}  lost its worker ({event.data['reason']}); goes on from what is kept of it")
             case "ended":
                 if self.progress and digest in self.tasks:
                     self.progress.remove_task(self.tasks.pop(digest))
