@@ -290,7 +290,7 @@ def test_the_next_call_tries_failed_runs_again(tmp_path):
         store.begin(first, about)
         store.add(first.digest(), Chunk("failed", error="it broke"))
     known = InStore(uv.Store.reader(tmp_path))
-    assert [one.recipe.seed for one in next_runs(of, known)] == [1, 2, 3, 1, 2, 3]
+    assert [one.recipe.seed for one in next_runs(of, known)[0]] == [1, 2, 3, 1, 2, 3]
     assert known(first) is not None  # as it was
     assert "1 failed" in sections_of(of, known, [])[0].sentences[1]
     assert "tried again" in sections_of(of, known, [])[0].sentences[2]
@@ -302,7 +302,7 @@ def test_a_run_that_has_begun_goes_on_where_the_budget_is_used_up(tmp_path):
     with uv.Store.writer(tmp_path) as store:
         store.begin(first, header(first, device_named("cpu"), None, ensemble=False, here=True))
     known = InStore(uv.Store.reader(tmp_path))
-    assert [one.recipe for one in next_runs(of, known)] == [first]
+    assert [one.recipe for one in next_runs(of, known)[0]] == [first]
 
 
 def test_a_setting_does_not_take_the_column_of_a_run(tmp_path):
@@ -337,7 +337,7 @@ def test_no_more_runs_are_trained_than_the_budget_has(tmp_path, caplog, capsys):
     known = run_study(of, tmp_path, jobs=1)
     assert len(known.outcomes) == 3
     assert caplog.text.count("its budget of 3 runs is used up") == 1
-    assert next_runs(of, known) == []
+    assert next_runs(of, known) == ([], True)
     print_study(of, known)
     assert capsys.readouterr().out.splitlines()[-1] == "Its budget of 3 runs is used up"
     known = run_study(of, tmp_path, jobs=1)

@@ -19,7 +19,7 @@ from unvanish.core.remedy import Remedy
 from unvanish.data.known import load_data
 from unvanish.models.mlp import MLP
 from unvanish.study.methods import baseline
-from unvanish.study.settings import check_effect, init_named, recipe_of, remedy_named
+from unvanish.study.settings import check_effect, init_named, recipe_of, remedies_in, remedy_named
 
 KINDS = (".json", ".toml")
 
@@ -65,7 +65,7 @@ def _without_none(value: Any) -> Any:
 def recipe_with(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
     """A recipe changed by settings, whose remedies come after its own; without one, the recipe of the settings."""
     if recipe is None:
-        check_effect(settings, settings)
+        check_effect(settings, *remedies_in(settings))
         return recipe_of(settings)
     given, changes = dict(settings), {}
     if "method" in given:
@@ -83,8 +83,7 @@ def recipe_with(recipe: Recipe | None, settings: Mapping[str, Any]) -> Recipe:
             raise RecipeError(f"--{', --'.join(shape)} change an MLP, and the recipe's network is {network}")
         changes["network"] = _reshaped(network, **shape)
     remedies = tuple(map(remedy_named, given.pop("remedies", ())))
-    check_effect({name for name in settings if "init" not in name}, {"remedies": (*recipe.remedies, *remedies)})
-    check_effect(settings, {"remedies": remedies})
+    check_effect(settings, recipe.remedies, remedies)
     if "init" in given:
         drawn = init_named(given.pop("init"))
         changes["init_std"] = None if isinstance(drawn, Remedy) else drawn

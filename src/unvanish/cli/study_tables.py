@@ -42,20 +42,26 @@ def print_study(study: Study, known: InStore) -> None:
 
 def _print_left(study: Study, known: InStore) -> None:
     """What went wrong, and what the next call trains."""
-    runs = {one.digest() for cell in study.cells for _, one in tried(study, cell, known)} & known.outcomes.keys()
-    failed, damaged = ([run for run in runs if known.outcomes[run].state == state] for state in ("failed", DAMAGED))
+    failed, damaged = (_runs_that(state, study, known) for state in ("failed", DAMAGED))
     if failed:
         why = f"unvanish show {min(failed)[:8]} says why"
         typer.echo(f"{counted(len(failed), 'run')} failed: {why}; the next unvanish study run tries again")
     if damaged:
         typer.echo(f"{counted(len(damaged), 'run')} damaged: unvanish study run --restart-damaged trains anew")
-    left = [one for one in next_runs(study, known) if one.recipe.digest() not in damaged]
+    found, used_up = next_runs(study, known)
+    left = [one for one in found if one.recipe.digest() not in damaged] if damaged else found
     if left:
         typer.echo(f"{counted(len(left), 'run')} to be trained next, by unvanish study run")
-    elif wanted(study, known.without_failed()) and not damaged:
+    elif used_up:
         typer.echo(f"Its budget of {counted(study.budget.runs, 'run')} is used up")
     elif not damaged:
         typer.echo("Nothing is left to be trained")
+
+
+def _runs_that(state: str, study: Study, known: InStore) -> set[str]:
+    """Its runs in that state; the store may have others."""
+    found = {digest for digest, outcome in known.outcomes.items() if outcome.state == state}
+    return found and found & {one.digest() for cell in study.cells for _, one in tried(study, cell, known)}
 
 
 def _row(study: Study, cell: Cell, known: InStore) -> tuple[str, ...]:

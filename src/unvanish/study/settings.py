@@ -57,15 +57,14 @@ def recipe_of(settings: Mapping[str, Any], *, applied: bool = True) -> Recipe:
         if name not in SETTINGS:
             guess = did_you_mean(name, SETTINGS)
             raise RecipeError(f"no setting is called '{name}'{guess or '; there are ' + ', '.join(SETTINGS)}")
-    given = dict(settings)
-    remedies = _remedies_of(given.pop("method", "baseline"))
+    remedies, named = remedies_in(settings)
+    given = {name: value for name, value in settings.items() if name not in ("method", "remedies")}
     plain: dict[str, Any] = {"epochs": EPOCHS, "hidden": _hidden(given)}
     if any(name in given for name in ("init", "weight_var", "bias_var")):
         drawn = _init(given)
         plain["init_std"] = None if isinstance(drawn, Remedy) else drawn
         remedies += (drawn,) if isinstance(drawn, Remedy) else ()
-    for one in _listed("remedies", given.pop("remedies", ())):
-        remedies += (remedy_named(one),)
+    remedies += named
     plain["optimizer"] = _optimizer(given)
     made = baseline(**{**plain, **given})
     if not remedies:
@@ -73,18 +72,20 @@ def recipe_of(settings: Mapping[str, Any], *, applied: bool = True) -> Recipe:
     return made.with_remedies(*remedies) if applied else made.but(remedies=remedies)
 
 
-def check_effect(names: Collection[str], settings: Mapping[str, Any]) -> None:
-    """Raise `RecipeError` where a remedy of these settings replaces what one of the names sets.
+def remedies_in(settings: Mapping[str, Any]) -> tuple[tuple[Remedy, ...], tuple[Remedy, ...]]:
+    """Those of its methods, which come before what `init` draws, and those of `remedies`, which come after."""
+    named = tuple(remedy_named(one) for one in _listed("remedies", settings.get("remedies", ())))
+    return _remedies_of(settings.get("method", "baseline")), named
 
-    `init` comes after the remedies of a method, and so has an effect beside them.
+
+def check_effect(names: Collection[str], earlier: Sequence[Remedy], later: Sequence[Remedy]) -> None:
+    """Raise `RecipeError` where a remedy replaces what one of these settings sets.
+
+    earlier, later   than what `init` draws; all else is set before both
     """
-    if not any(name in PARTS for name in names):
-        return
-    own = [remedy_named(one) for one in _listed("remedies", settings.get("remedies", ()))]
-    of_method = _remedies_of(settings.get("method", "baseline"))
     for name in names:
-        part = PARTS.get(name, "none")
-        for remedy in own if part == "init" else (*of_method, *own):
+        part = PARTS.get(name)
+        for remedy in (*(() if part == "init" else earlier), *later):
             if remedy.replaces == part:
                 raise RecipeError(f"{name} has no effect beside {remedy.kind} ({remedy}), which sets it anew")
 

@@ -10,7 +10,7 @@ from typing import Any
 from unvanish.core.errors import RecipeError, UnvanishError
 from unvanish.core.recipe import Recipe
 from unvanish.core.values import hashable
-from unvanish.study.settings import check_effect, recipe_of
+from unvanish.study.settings import PARTS, check_effect, recipe_of, remedies_in
 
 Axes = Mapping[str, Sequence[Any]]
 AS_THEY_ARE = ("method", "activation", "optimizer", "init")  # their values need no name before them
@@ -47,8 +47,10 @@ class Cell:
 
     def check_effect(self, names: Collection[str]) -> None:
         """Raise `RecipeError`, naming the cell, where a remedy of it replaces what one of these settings sets."""
+        if not any(name in PARTS for name in names):
+            return
         try:
-            check_effect(names, self.settings)
+            check_effect(names, *remedies_in(self.settings))
         except RecipeError as error:
             raise RecipeError(
                 f"cell '{self.name}': {error}; leave it out of such cells, which [[list]] can name"

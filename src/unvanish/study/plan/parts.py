@@ -75,7 +75,7 @@ class Halving(Part):
 
     epochs    after so many epochs in all of a run, each time, the cells are compared, by their mean over the seeds
     keep      this fraction of them goes on, at least one
-    held_out  on so many of the last training images, which no run of the study is trained on
+    held_out  on so many of the last training images, which no run that is compared is trained on
     """
 
     called: ClassVar[str] = "a study's halving"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from unvanish.study.jobs import Wanted
 from unvanish.study.plan.known import InStore
+from unvanish.study.plan.parts import MOST_RUNS
 from unvanish.study.plan.study import Study
 from unvanish.study.plan.tried import tried
 from unvanish.study.plan.wanted import wanted
@@ -13,13 +14,16 @@ class Room:
     """Of a study with what its store has: runs that are there already count, and go on."""
 
     def __init__(self, study: Study, known: InStore) -> None:
-        every = {recipe.digest() for cell in study.cells for _, recipe in tried(study, cell, known)}
         self.most = study.budget.runs
-        self.runs = every & known.outcomes.keys()
         self.left_out = set[str]()
+        if self.most < MOST_RUNS:
+            every = {recipe.digest() for cell in study.cells for _, recipe in tried(study, cell, known)}
+            self.runs = every & known.outcomes.keys()
 
     def of(self, found: Sequence[Wanted]) -> list[Wanted]:
         """Of these, what there is room for, which is then taken."""
+        if self.most >= MOST_RUNS:  # which no study has more of
+            return list(found)
         kept = []
         for one in found:
             digest = one.recipe.digest()
@@ -31,7 +35,8 @@ class Room:
         return kept
 
 
-def next_runs(study: Study, known: InStore) -> list[Wanted]:
-    """What the next call of `study run` begins with."""
+def next_runs(study: Study, known: InStore) -> tuple[list[Wanted], bool]:
+    """What the next call of `study run` begins with, and whether the budget of runs leaves some of it out."""
     known = known.without_failed()
-    return Room(study, known).of(wanted(study, known))
+    room = Room(study, known)
+    return room.of(wanted(study, known)), bool(room.left_out)
