@@ -11,12 +11,13 @@ import torch
 
 import unvanish as uv
 from unvanish.core.curve import Epoch, Outcome
+from unvanish.core.statistics import over_seeds
 from unvanish.core.table import Table
 from unvanish.measure.quantities import ALL as QUANTITIES
 from unvanish.store.record import Record
 from unvanish.study.report.curves import curve_rows
 from unvanish.study.report.figures import all_figures
-from unvanish.study.report.groups import attenuation, grouped, over_seeds
+from unvanish.study.report.groups import attenuation, grouped
 from unvanish.study.report.markdown import markdown
 from unvanish.study.report.page import page
 from unvanish.study.report.published import PUBLISHED, comparisons

@@ -1,11 +1,15 @@
 """What `unvanish study` shows on standard output."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 import typer
 
 from unvanish.cli.tables import print_table
+from unvanish.core.curve import Outcome
 from unvanish.core.errors import StoreError
+from unvanish.core.recipe import Recipe
+from unvanish.core.statistics import over_seeds
 from unvanish.core.values import counted
 from unvanish.store.protocol import DAMAGED, ENDED
 from unvanish.study.methods import label
@@ -18,7 +22,6 @@ from unvanish.study.plan.search import greatest
 from unvanish.study.plan.study import Study
 from unvanish.study.plan.tried import tried
 from unvanish.study.plan.wanted import wanted
-from unvanish.study.report.groups import over_seeds
 
 MOST_ROWS = 60
 
@@ -66,16 +69,15 @@ def _runs_that(state: str, study: Study, known: InStore) -> set[str]:
 
 def _row(study: Study, cell: Cell, known: InStore) -> tuple[str, ...]:
     recipes = counted_runs(study, cell, known)
-    outcomes = [known.outcomes[one.digest()] for one in recipes if one.digest() in known.outcomes]
+    outcomes = _outcomes(recipes, known)
     done = [one for one in outcomes if one.state in ENDED]
-    results = [known.outcomes.get(one.digest()) for one in reported(study, cell, known)]
+    results = _outcomes(reported(study, cell, known), known) if study.goes_by_results else outcomes
     states = sorted({one.state for one in outcomes}) or ["not begun"]
     if study.halving is not None and cell in halving.stopped(study, known):
         states = ["stopped"]
     total = sum(sum(recipe.stage_epochs()) for recipe in recipes)
     best = study.compare.by == "best"
-    ended = [one for one in results if one is not None and one.state in ENDED]
-    found = over_seeds(one.best_val_acc if best else one.last_val_acc for one in ended)
+    found = over_seeds(one.best_val_acc if best else one.last_val_acc for one in results if one.state in ENDED)
     return (
         cell.name,
         f"{len(done)}/{len(recipes)}",
@@ -84,6 +86,11 @@ def _row(study: Study, cell: Cell, known: InStore) -> tuple[str, ...]:
         "–" if found is None else found.format(4),
         "–" if found is None else found.interval(4),
     )
+
+
+def _outcomes(recipes: Iterable[Recipe], known: InStore) -> list[Outcome]:
+    """Of those that have begun."""
+    return [one for recipe in recipes if (one := known.outcomes.get(recipe.digest())) is not None]
 
 
 def _mean(values: tuple[float, ...]) -> str:

@@ -6,7 +6,7 @@ what it adds to both is not counted as a difference (Student 1908).
 # S seeds
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -76,6 +76,13 @@ def estimate(values: Sequence[float]) -> Estimate:
         return Estimate(float(values_S[0]), 0.0, n, float(values_S[0]), float(values_S[0]), same=True)
     low, high = bootstrap_interval(values_S) if n >= BOOTSTRAP_FROM else t_interval(values_S)
     return Estimate(mean, float(values_S.std(ddof=1)), n, low, high, same=False)
+
+
+def over_seeds(values: Iterable[float | None]) -> Estimate | None:
+    """Their mean and spread; `None` where a seed has no such value: a mean over the others would be biased."""
+    numbers = list(values)
+    known = [value for value in numbers if value is not None]
+    return estimate(known) if known and len(known) == len(numbers) else None
 
 
 def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from unvanish.core.curve import Outcome
 from unvanish.core.recipe import Recipe
-from unvanish.core.statistics import Estimate, estimate
+from unvanish.core.statistics import Estimate, over_seeds
 from unvanish.core.table import Array
 from unvanish.store.protocol import Summary
 from unvanish.store.record import Record
@@ -22,13 +22,6 @@ NEEDS = {  # epochs, measured here with seed 42: see docs/results.md
     "4b": (60, "stays at chance for some 55 epochs"),
     "6": (300, "its first six trainings need some 100 epochs each, 900 in all"),
 }
-
-
-def over_seeds(values: Iterable[float | None]) -> Estimate | None:
-    """Their mean and spread; `None` where a seed has no such value: a mean over the others would be biased."""
-    numbers = list(values)
-    known = [value for value in numbers if value is not None]
-    return estimate(known) if known and len(known) == len(numbers) else None
 
 
 OWN = "recipe of your own"

@@ -1,7 +1,7 @@
 """Which methods differ, and which cannot be told apart: paired tests over the seeds, Holm-corrected."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -95,11 +95,12 @@ def significance(groups: Sequence[Group], baseline: str | None = None, by: str =
             ],
         )
     reference = baseline or BASELINE
-    against = [(reference, name) for name in values if name != reference] if reference in values else []
     gone = reference not in values and reference in [group.name for group in groups]
-    pairs = [(a, b) for a, b in combinations(values, 2) if values[a].keys() & values[b].keys()]
-    against = [pair for pair in against if pair in pairs or pair[::-1] in pairs]
-    two_families = bool(against) and len(against) < len(pairs) and len(values) <= MOST_SHOWN
+    against = _comparable(
+        values, ((reference, name) for name in values if name != reference) if reference in values else ()
+    )
+    pairs = _comparable(values, combinations(values, 2)) if len(values) <= MOST_SHOWN else []
+    two_families = 0 < len(against) < len(pairs)
     sentences = [
         f"Accuracy on the {judged_on(groups)} {which}, over {_range(counts)} seeds. Intervals are Student's 95 %"
         + (f", from {BOOTSTRAP_FROM} seeds on those of the bootstrap" if max(counts) >= BOOTSTRAP_FROM else "")
@@ -169,6 +170,11 @@ def _p(p: float) -> str:
     ('0.043', '< 0.0001', 'none')
     """
     return "none" if math.isnan(p) else "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
+def _comparable(values: Values, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those that have seeds in common."""
+    return [(a, b) for a, b in pairs if values[a].keys() & values[b].keys()]
 
 
 def _of_families(reference: str) -> str:
