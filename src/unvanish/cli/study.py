@@ -64,7 +64,7 @@ def run(
         from unvanish.core.output import check_writable
         from unvanish.store.store import Store
         from unvanish.study.conduct import conduct
-        from unvanish.study.report.of_study import study_path, write_study_report
+        from unvanish.study.report.of_study import groups_of, study_path, write_study_report
         from unvanish.train.process import device_named
 
         where = device_named(device_on(engine, device))
@@ -83,10 +83,11 @@ def run(
                     listen=progress.hear,
                     hear_of=progress.expect,
                 )
+            groups = groups_of(study, known)
             if not quiet:
                 print_study(study, known)
-                print_significance(study, known)
-            write_study_report(study, known, path)
+                print_significance(study, groups)
+            write_study_report(study, known, path, groups=groups)
         typer.echo(path)
         failed = [
             digest for digest, one in known.outcomes.items() if one.state == "failed" and digest in progress.recipes

@@ -1,7 +1,8 @@
 """What `unvanish study` shows on standard output."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -23,6 +24,9 @@ from unvanish.study.plan.study import Study
 from unvanish.study.plan.tried import tried
 from unvanish.study.plan.wanted import wanted
 
+if TYPE_CHECKING:
+    from unvanish.study.report.groups import Group
+
 MOST_ROWS = 60
 
 
@@ -32,12 +36,11 @@ def print_study(study: Study, known: InStore) -> None:
         rows = []
         for cell in study.cells:
             found = greatest(study, cell, known)
-            tried = ", ".join(f"{value}: {_mean(seeds)}" for value, seeds in sorted(found.tried.items()))
-            rows.append((cell.name, str(found), tried))
+            values = ", ".join(f"{value}: {_mean(seeds)}" for value, seeds in sorted(found.tried.items()))
+            rows.append((cell.name, str(found), values))
         print_table(("cell", f"greatest {study.search.setting}", "mean accuracy at each"), rows)
     else:
-        rows = [_row(study, cell, known) for cell in study.cells[:MOST_ROWS]]
-        print_table(("cell", "runs", "epochs", "state", "accuracy", "95 % interval"), rows)
+        print_table(("cell", "runs", "epochs", "state", "accuracy", "95 % interval"), _rows(study, known))
         if len(study.cells) > MOST_ROWS:
             typer.echo(f"and {len(study.cells) - MOST_ROWS} more cells: unvanish study export")
     _print_left(study, known)
@@ -64,28 +67,35 @@ def _print_left(study: Study, known: InStore) -> None:
 def _runs_that(state: str, study: Study, known: InStore) -> set[str]:
     """Its runs in that state; the store may have others."""
     found = {digest for digest, outcome in known.outcomes.items() if outcome.state == state}
-    return found and found & {one.digest() for cell in study.cells for _, one in tried(study, cell, known)}
+    return found and found & {recipe.digest() for _, _, recipe in tried(study, known)}
 
 
-def _row(study: Study, cell: Cell, known: InStore) -> tuple[str, ...]:
-    recipes = counted_runs(study, cell, known)
-    outcomes = _outcomes(recipes, known)
-    done = [one for one in outcomes if one.state in ENDED]
-    results = _outcomes(reported(study, cell, known), known) if study.goes_by_results else outcomes
-    states = sorted({one.state for one in outcomes}) or ["not begun"]
-    if study.halving is not None and cell in halving.stopped(study, known):
-        states = ["stopped"]
-    total = sum(sum(recipe.stage_epochs()) for recipe in recipes)
+def _rows(study: Study, known: InStore) -> list[tuple[str, ...]]:
+    """Of the first cells."""
+    cells = study.cells[:MOST_ROWS]
+    counting, results = counted_runs(study, known, cells), reported(study, known, cells)
+    stopped = halving.stopped(study, known) if study.halving is not None else {}
     best = study.compare.by == "best"
-    found = over_seeds(one.best_val_acc if best else one.last_val_acc for one in results if one.state in ENDED)
-    return (
-        cell.name,
-        f"{len(done)}/{len(recipes)}",
-        f"{sum(one.epochs for one in outcomes):,}/{total:,}",
-        ", ".join(states),
-        "–" if found is None else found.format(4),
-        "–" if found is None else found.interval(4),
-    )
+    rows = []
+    for cell in cells:
+        recipes = counting[cell]
+        outcomes = _outcomes(recipes, known)
+        of_results = _outcomes(results[cell], known) if study.goes_by_results else outcomes
+        found = over_seeds(one.best_val_acc if best else one.last_val_acc for one in of_results if one.state in ENDED)
+        states = ["stopped"] if cell in stopped else sorted({one.state for one in outcomes}) or ["not begun"]
+        done = sum(one.state in ENDED for one in outcomes)
+        total = sum(sum(recipe.stage_epochs()) for recipe in recipes)
+        rows.append(
+            (
+                cell.name,
+                f"{done}/{len(recipes)}",
+                f"{sum(one.epochs for one in outcomes):,}/{total:,}",
+                ", ".join(states),
+                "–" if found is None else found.format(4),
+                "–" if found is None else found.interval(4),
+            )
+        )
+    return rows
 
 
 def _outcomes(recipes: Iterable[Recipe], known: InStore) -> list[Outcome]:
@@ -97,14 +107,13 @@ def _mean(values: tuple[float, ...]) -> str:
     return f"{sum(values) / len(values):.2f}"
 
 
-def print_significance(study: Study, known: InStore) -> None:
+def print_significance(study: Study, groups: "Sequence[Group]") -> None:
     """What the report's section of tests says, in its sentences."""
-    from unvanish.study.report.of_study import groups_of, sections_of
+    from unvanish.study.report.significance import significance
 
-    for section in sections_of(study, known, groups_of(study, known)):
-        if section.id == "significance":
-            for sentence in section.sentences[1:]:
-                typer.echo(sentence)
+    told = significance(groups, study.compare.baseline, study.compare.by)
+    for sentence in told.sentences[1:] if told is not None else ():
+        typer.echo(sentence)
 
 
 def print_plan(study: Study, store: str) -> None:
@@ -113,8 +122,10 @@ def print_plan(study: Study, store: str) -> None:
 
     first = counted(min(len(wanted(study, Nothing())), study.budget.runs), "run")
     typer.echo(f"{study} ({', '.join(map(str, study.seeds))}); {first}{' to begin with' * study.goes_by_results}")
-    for cell in study.cells[:MOST_ROWS]:
-        _, recipe = next(tried(study, cell, Nothing()))
+    firsts: dict[Cell, Recipe] = {}
+    for cell, _, recipe in tried(study, Nothing(), study.cells[:MOST_ROWS]):
+        firsts.setdefault(cell, recipe)
+    for cell, recipe in firsts.items():
         typer.echo(f"  {cell.name}: {label(recipe)}, {counted(sum(recipe.stage_epochs()), 'epoch')}")
     if len(study.cells) > MOST_ROWS:
         typer.echo(f"  and {len(study.cells) - MOST_ROWS} more")

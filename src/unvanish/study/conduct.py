@@ -62,7 +62,7 @@ def conduct(
     known = InStore(store).without_failed()
     room = Room(study, known)
     if restart_damaged:
-        known.check(recipe for cell in study.cells for _, recipe in tried(study, cell, known))
+        known.find_damaged(recipe for _, _, recipe in tried(study, known))
 
     def told() -> list[Wanted]:
         found = room.of(wanted(study, known))

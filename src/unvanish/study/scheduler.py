@@ -15,7 +15,6 @@ again, until the other machine has finished it, or was not heard of for the time
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +28,7 @@ from unvanish.core.serialisation import unpack
 from unvanish.store.chunk import Chunk
 from unvanish.store.events import Event
 from unvanish.store.protocol import Header, RunStore, Start
+from unvanish.study.ensembles import Ensembles, usual_most
 from unvanish.study.executors.protocol import Executor, Place
 from unvanish.study.interrupts import CtrlC
 from unvanish.study.jobs import BEGINNING, More, Queued, Wanted, job_of
@@ -36,7 +36,6 @@ from unvanish.study.preparing import Preparation
 from unvanish.study.stream import Listener, Stream
 
 GRACE_S = 20.0  # for the workers to finish their epoch after Ctrl-C
-TOGETHER = 256  # runs of one shape on a GPU: more gained nothing on an H100 (docs/performance.md)
 LOOK_EVERY_S = 1.0  # at what is trained elsewhere
 
 log = logging.getLogger("unvanish")
@@ -70,14 +69,14 @@ def train_all(
     a store from which the same call goes on.
     """
     stream = Stream(store, listen)
-    most = together or (TOGETHER if device.type == "cuda" else 1)
+    most = together or usual_most(device)
     with executor:  # its places are there already, and end whatever happens from here on
         if restart_damaged:
             store.forget_lost_runs()
         prepare = Preparation(
             store, device, stream, most, measure_every, executor.here, fresh, restart_damaged, keep_weights
         )
-        scheduler = _Scheduler(prepare, store, executor, device, most, stream, more)
+        scheduler = _Scheduler(prepare, store, executor, device, stream, more)
         scheduler.add([one if isinstance(one, Wanted) else Wanted(one) for one in recipes])
         try:
             scheduler.work(minutes)
@@ -97,12 +96,11 @@ class _Scheduler:
         store: RunStore,
         executor: Executor,
         device: torch.device,
-        most: int,
         stream: Stream,
         more: More | None,
     ) -> None:
         self.prepare, self.store, self.executor = prepare, store, executor
-        self.device, self.most, self.tell, self.more = device, most, stream.tell, more
+        self.device, self.tell, self.more = device, stream.tell, more
         self.waiting: list[Queued] = []
         self.elsewhere: list[Queued] = []  # trained by other machines
         self.at: dict[Place, list[Queued]] = {worker: [] for worker in executor.workers}  # one run each, or an ensemble
@@ -110,7 +108,7 @@ class _Scheduler:
         self.ended: set[str] = set()
         self.stopping = False
         self.looked_at = 0.0
-        self.most_numbers = sys.maxsize  # that an ensemble trains
+        self.ensembles = Ensembles(prepare.most)
         self.ctrl_c = CtrlC()
 
     def add(self, wanted: Sequence[Wanted]) -> None:
@@ -152,7 +150,7 @@ class _Scheduler:
         begun: list[tuple[Queued, Start]] = []
         while self.waiting and not begun and not self.stopping:
             longest = max(self.waiting, key=lambda run: run.work)
-            begun = [(run, start) for run in self._alike(longest) if (start := self._begin(run))]
+            begun = [(run, start) for run in self.ensembles.of(longest, self.waiting) if (start := self._begin(run))]
         if not begun:
             if self.more and not self.stopping and any(self.at.values()):
                 self.resting.append(worker)
@@ -173,19 +171,6 @@ class _Scheduler:
         file = self.executor.provide(longest.recipe.data)
         starts = [start for _, start in group]
         worker.give(job_of(runs, starts, self.device, part, file, keep_weights=self.prepare.keep_weights))
-
-    def _alike(self, run: Queued) -> list[Queued]:
-        """The run, and the waiting ones that can be trained with it as one ensemble."""
-        others = [other for other in self.waiting if other is not run and run.shape and other.alike == run.alike]
-        return [run, *others][: min(self.most, max(1, self.most_numbers // run.size))]
-
-    def _take_apart(self, runs: list[Queued], *, too_large: bool) -> None:
-        """They could not be trained together: the memory was too small, or one of them is at fault."""
-        if too_large:  # so would others of that size be
-            self.most_numbers = min(self.most_numbers, sum(run.size for run in runs) // 2)
-        else:
-            for run in runs:
-                run.shape = None
 
     def _begin(self, run: Queued) -> Start | None:
         """Where it starts; `None` if another machine trains it, or has finished it."""
@@ -248,7 +233,7 @@ class _Scheduler:
             case "under":
                 self._trained_under(worker, meta["environment"])
             case "apart":
-                self._take_apart(self.at[worker], too_large=meta["too_large"])
+                self.ensembles.take_apart(self.at[worker], too_large=meta["too_large"])
             case "free":  # they have ended, or it has trained the part that it was given
                 came = self.at[worker]
                 self._set_free([run for run in came if run.goes_on])

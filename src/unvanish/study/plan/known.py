@@ -84,7 +84,7 @@ class InStore:
         found.curves = {digest: one for digest, one in self.curves.items() if digest in found.outcomes}
         return found
 
-    def check(self, recipes: Iterable[Recipe]) -> None:
+    def find_damaged(self, recipes: Iterable[Recipe]) -> None:
         """Read the runs of these recipes, as far as it has them, so that those that are damaged are known to be."""
         for digest in {recipe.digest() for recipe in recipes} & self.outcomes.keys():
             self._intact(digest)

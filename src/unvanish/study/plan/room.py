@@ -17,7 +17,7 @@ class Room:
         self.most = study.budget.runs
         self.left_out = set[str]()
         if self.most < MOST_RUNS:
-            every = {recipe.digest() for cell in study.cells for _, recipe in tried(study, cell, known)}
+            every = {recipe.digest() for _, _, recipe in tried(study, known)}
             self.runs = every & known.outcomes.keys()
 
     def of(self, found: Sequence[Wanted]) -> list[Wanted]:

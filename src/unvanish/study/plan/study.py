@@ -104,13 +104,11 @@ class Study(Part):
         return self
 
     def _least_runs(self) -> int:
-        """Of a search, those of its first value."""
-        last = 0
-        if self.select is not None:
-            return len(self.cells) * len(self.seeds) * (len(self.select.values) + 1)
-        if self.halving is not None:
-            last = self.halving.left_of(len(self.cells))
-        return (len(self.cells) + last) * len(self.seeds)
+        """With the last trainings of what is chosen; of a search, those of its first value."""
+        cells = len(self.cells)
+        tried = cells * (len(self.select.values) if self.select is not None else 1)
+        last = cells if self.select is not None else self.halving.left_of(cells) if self.halving is not None else 0
+        return (tried + last) * len(self.seeds)
 
     def _check_decided(self) -> None:
         """What is decided by results is not varied, too."""

@@ -29,9 +29,8 @@ def study_path(study: Study, beside: Path) -> Path:
 def groups_of(study: Study, known: InStore) -> list[Group]:
     """As far as their runs have come: those with at least one epoch."""
     found = []
-    for cell in study.cells:
-        recipes = [one for one in reported(study, cell, known) if one.digest() in known.outcomes]
-        records = [known.record(recipe.digest()) for recipe in recipes]
+    for cell, recipes in reported(study, known, study.cells).items():
+        records = [known.record(digest) for one in recipes if (digest := one.digest()) in known.outcomes]
         begun = tuple(record for record in records if record is not None and record.epochs)
         if begun:
             found.append(Group(cell.name, begun))
@@ -59,11 +58,16 @@ def write_study_report(
     folder: Path | None = None,
     formats: str = "svg,png",
     width: str = "640px",
+    *,
+    groups: Sequence[Group] | None = None,
 ) -> None:
-    """As a page, or as Markdown; and with `folder` every figure in a file of its own."""
+    """As a page, or as Markdown; and with `folder` every figure in a file of its own.
+
+    groups   as `groups_of` gives them, where they have been read already
+    """
     from unvanish.study.report.write import report_figures, write_report
 
-    groups = groups_of(study, known)
+    groups = groups_of(study, known) if groups is None else groups
     figures = {**own_figures(study, known), **report_figures(groups, study.compare.by)}
     if folder is not None:
         from unvanish.study.report.figures import formats_in, save_figures
@@ -102,8 +106,8 @@ def _state(study: Study, known: InStore) -> Section:
 def _states(study: Study, known: InStore) -> list[str]:
     """Of each run."""
     found, stopped = dict[str, str](), halving.stopped(study, known) if study.halving is not None else {}
-    for cell in study.cells:
-        for recipe in counted_runs(study, cell, known):
+    for cell, recipes in counted_runs(study, known, study.cells).items():
+        for recipe in recipes:
             outcome = known.outcomes.get(recipe.digest())
             state = "not begun" if outcome is None else outcome.state
             found[recipe.digest()] = "stopped" if cell in stopped and state == "unfinished" else state

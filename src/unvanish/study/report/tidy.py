@@ -60,21 +60,20 @@ def _column(setting: str) -> str:
 
 
 def _rows(study: Study, known: InStore, *, curves: bool) -> Iterator[dict[str, Any]]:
-    for cell in study.cells:
-        for settings, recipe in tried(study, cell, known):
-            outcome = known.outcomes.get(recipe.digest())
-            if outcome is None or (outcome.state == DAMAGED and known.record(recipe.digest()) is None):
-                continue
-            row = {"cell": cell.name, **{_column(name): _plain(value) for name, value in settings.items()}}
-            row |= {"run": recipe.digest()[:12], "seed": recipe.seed, "held_out": recipe.held_out}
-            row |= {name: getattr(outcome, name) for name in OF_A_RUN if hasattr(outcome, name)}
-            row["run_seconds"] = outcome.seconds
-            if not curves:
-                yield row
-                continue
-            record = known.record(recipe.digest())
-            for epoch in () if record is None else record.epochs:
-                yield row | {name: getattr(epoch, name) for name in CURVE_COLUMNS}
+    for cell, settings, recipe in tried(study, known):
+        outcome = known.outcomes.get(recipe.digest())
+        if outcome is None or (outcome.state == DAMAGED and known.record(recipe.digest()) is None):
+            continue
+        row = {"cell": cell.name, **{_column(name): _plain(value) for name, value in settings.items()}}
+        row |= {"run": recipe.digest()[:12], "seed": recipe.seed, "held_out": recipe.held_out}
+        row |= {name: getattr(outcome, name) for name in OF_A_RUN if hasattr(outcome, name)}
+        row["run_seconds"] = outcome.seconds
+        if not curves:
+            yield row
+            continue
+        record = known.record(recipe.digest())
+        for epoch in () if record is None else record.epochs:
+            yield row | {name: getattr(epoch, name) for name in CURVE_COLUMNS}
 
 
 def _plain(value: Any) -> Any:
