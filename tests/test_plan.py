@@ -122,6 +122,8 @@ def test_settings_that_make_no_sense_are_told(settings, told):
         ({"axes": {"depth": [2]}, "list": [{"depth": 3}]}, "varied in two places"),
         ({"zip": [{"depth": [2], "width": [3, 4]}]}, "as many values"),
         ({"seeds": [1, 1]}, "twice"),
+        ({"seeds": 3}, "a study's seeds: input should be a list, not 3"),
+        ({"axes": {"lr": 3}}, "a study's axes.lr: input should be a list, not 3"),
         ({"compare": {"baseline": "6"}, "axes": {"method": ["5", "2"]}}, "no cell is called '6'"),
         ({"search": {}, "select": {"setting": "lr", "values": [1.0]}}, "one of search, select and halving"),
         ({"search": {"low": 5, "high": 2}}, "from low up to high"),

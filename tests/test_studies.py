@@ -303,6 +303,7 @@ def test_a_run_that_has_begun_goes_on_where_the_budget_is_used_up(tmp_path):
         store.begin(first, header(first, device_named("cpu"), None, ensemble=False, here=True))
     known = InStore(uv.Store.reader(tmp_path))
     assert [one.recipe for one in next_runs(of, known)[0]] == [first]
+    assert sections_of(of, known, [])[0].sentences[1] == "Of 1 runs so far 0 are finished; 1 not begun."
 
 
 def test_a_setting_does_not_take_the_column_of_a_run(tmp_path):

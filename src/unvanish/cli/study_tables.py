@@ -16,7 +16,7 @@ from unvanish.store.protocol import DAMAGED, ENDED
 from unvanish.study.methods import label
 from unvanish.study.plan import halving
 from unvanish.study.plan.cells import Cell
-from unvanish.study.plan.known import InStore, Nothing
+from unvanish.study.plan.known import InStore, Nothing, state_of
 from unvanish.study.plan.results import counted_runs, reported
 from unvanish.study.plan.room import next_runs
 from unvanish.study.plan.search import greatest
@@ -82,7 +82,7 @@ def _rows(study: Study, known: InStore) -> list[tuple[str, ...]]:
         outcomes = _outcomes(recipes, known)
         of_results = _outcomes(results[cell], known) if study.goes_by_results else outcomes
         found = over_seeds(one.best_val_acc if best else one.last_val_acc for one in of_results if one.state in ENDED)
-        states = ["stopped"] if cell in stopped else sorted({one.state for one in outcomes}) or ["not begun"]
+        states = ["stopped"] if cell in stopped else sorted(set(map(state_of, outcomes))) or ["not begun"]
         done = sum(one.state in ENDED for one in outcomes)
         total = sum(sum(recipe.stage_epochs()) for recipe in recipes)
         rows.append(

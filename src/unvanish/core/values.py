@@ -101,6 +101,8 @@ def _sentence(name: str, known: list[str], error: Any) -> str:
         return f"{name} needs '{where}'"
     message = error["msg"].removeprefix("Value error, ")
     reason = message[:1].lower() + message[1:]
+    for python in ("a valid tuple", "a valid list"):  # in a file both are lists
+        reason = reason.replace(python, "a list")
     return f"{name}'s {where}: {reason}, not {in_brief(error['input'])}"
 
 

@@ -96,6 +96,12 @@ class InStore:
         self.curves[digest] = tuple(row.val_acc for row in record.epochs)
 
 
+def state_of(outcome: Outcome | None) -> str:
+    """As users are told: what a store has of a run before its first epoch is only that it is to be trained."""
+    begun = outcome is not None and (outcome.epochs or outcome.state != "unfinished")
+    return outcome.state if outcome is not None and begun else "not begun"
+
+
 def accuracies(known: Known, recipes: Sequence[Recipe], by: str = "last") -> list[float] | None:
     """One for each run, 0 where it diverged. `None` where some have not ended, or failed, which says nothing."""
     outcomes = [known(recipe) for recipe in recipes]

@@ -29,6 +29,11 @@ MOST_SHOWN = 40  # methods with maps and lines of their own
 MOST_READ = 400  # runs whose curves a report reads
 
 
+def quoted(name: str) -> str:
+    """A method's name in a sentence: in quotes where it has commas of its own."""
+    return f"'{name}'" if "," in name else name
+
+
 class Run(Protocol):
     """A record, or a run in a list."""
 

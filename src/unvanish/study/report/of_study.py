@@ -8,7 +8,7 @@ from unvanish.core.recipe import Recipe
 from unvanish.core.values import counted
 from unvanish.store.protocol import DAMAGED
 from unvanish.study.plan import halving, select
-from unvanish.study.plan.known import InStore
+from unvanish.study.plan.known import InStore, state_of
 from unvanish.study.plan.results import counted_runs, reported
 from unvanish.study.plan.study import Study
 from unvanish.study.plan.wanted import wanted
@@ -108,8 +108,7 @@ def _states(study: Study, known: InStore) -> list[str]:
     found, stopped = dict[str, str](), halving.stopped(study, known) if study.halving is not None else {}
     for cell, recipes in counted_runs(study, known, study.cells).items():
         for recipe in recipes:
-            outcome = known.outcomes.get(recipe.digest())
-            state = "not begun" if outcome is None else outcome.state
+            state = state_of(known.outcomes.get(recipe.digest()))
             found[recipe.digest()] = "stopped" if cell in stopped and state == "unfinished" else state
     return list(found.values())
 

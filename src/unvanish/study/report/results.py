@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from unvanish.store.conditions import in_words
-from unvanish.study.report.groups import Group
+from unvanish.study.report.groups import Group, quoted
 
 LARGE = 1e8  # more zeros cannot be counted at a glance
 
@@ -81,9 +81,9 @@ def headline(groups: Sequence[Group]) -> str:
     for group in groups:
         factor = group.attenuation(0)
         if factor is not None:
-            layers = group.recipe.network
+            network = f"the {quoted(group.name)} network ({group.recipe.network})"
             return (
-                f"At initialisation the gradient at the first hidden layer of the {group.name} network ({layers}) is "
+                f"At initialisation the gradient at the first hidden layer of {network} is "
                 f"{as_factor(factor)} of that at its last."
             )
     return ""

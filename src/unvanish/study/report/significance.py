@@ -8,7 +8,7 @@ from itertools import combinations
 from unvanish.core.statistics import ALPHA, BOOTSTRAP_FROM, Estimate, Paired, estimate, holm, indistinguishable, paired
 from unvanish.core.values import counted
 from unvanish.study.methods import BASELINE
-from unvanish.study.report.groups import MOST_SHOWN, Group, judged_on
+from unvanish.study.report.groups import MOST_SHOWN, Group, judged_on, quoted
 from unvanish.study.report.section import Section, Table
 
 MOST_PAIRS = 120  # in a table
@@ -49,7 +49,7 @@ def values_of(groups: Sequence[Group], by: str = "last") -> tuple[dict[str, dict
         unfit = [one.state for seed, one in outcomes.items() if one.state != "finished" or found[seed] is None]
         if unfit:
             said = ", ".join(f"{unfit.count(state)} {state}" for state in dict.fromkeys(unfit))
-            left_out.append(f"{_listed([group.name])} is left out: of its {counted(len(outcomes), 'run')} {said}.")
+            left_out.append(f"{quoted(group.name)} is left out: of its {counted(len(outcomes), 'run')} {said}.")
             continue
         values[group.name] = {seed: value for seed, value in found.items() if value is not None}
     if len(left_out) > MOST_TOLD:
@@ -108,7 +108,7 @@ def significance(groups: Sequence[Group], baseline: str | None = None, by: str =
         "correction for the number of tests; told apart means p < 0.05. d_z is the mean difference over its standard "
         "deviation.",
         *([_of_families(reference)] if two_families else []),
-        *([f"Nothing is tested against {_listed([reference])}, the baseline, which is left out."] if gone else []),
+        *([f"Nothing is tested against {quoted(reference)}, the baseline, which is left out."] if gone else []),
         *_of_seeds(values),
         *_of_constants(values),
         *left_out,
@@ -116,7 +116,7 @@ def significance(groups: Sequence[Group], baseline: str | None = None, by: str =
     ]
     tables = [_means(values)]
     if against:
-        tables.append(_against(values, against, f"Against {_listed([reference])}"))
+        tables.append(_against(values, against, f"Against {quoted(reference)}"))
     if len(against) < len(pairs) <= MOST_PAIRS:
         of = "All pairs: the" if len(pairs) > 1 else "The"
         tables.append(_against(values, pairs, f"{of} second minus the first"))
@@ -179,7 +179,7 @@ def _comparable(values: Values, pairs: Iterable[tuple[str, str]]) -> list[tuple[
 
 def _of_families(reference: str) -> str:
     return (
-        f"There are two families of tests: each method against {_listed([reference])}, and, stricter, all pairs; the "
+        f"There are two families of tests: each method against {quoted(reference)}, and, stricter, all pairs; the "
         "sets below are of the second."
     )
 
@@ -198,7 +198,7 @@ def _of_seeds(values: Values) -> list[str]:
     lacking = {name: sorted(every - seeds.keys()) for name, seeds in values.items() if every - seeds.keys()}
     if not lacking:
         return []
-    told = [f"{_listed([name])} has no run with seed {' or '.join(map(str, s))}" for name, s in lacking.items()]
+    told = [f"{quoted(name)} has no run with seed {' or '.join(map(str, s))}" for name, s in lacking.items()]
     more = f"; and so {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
     return [
         f"Not every method has every seed: {'; '.join(told[:MOST_TOLD])}{more}. Two methods are compared over the "
@@ -222,7 +222,7 @@ def _of_constants(values: Values) -> list[str]:
 
 def _of_sets(values: Values, reference: str | None) -> list[str]:
     if len(values) > MOST_SHOWN:
-        only = f"only each against {_listed([reference])}" if reference else "and there is no baseline to test against"
+        only = f"only each against {quoted(reference)}" if reference else "and there is no baseline to test against"
         return [f"Of {len(values)} methods not every pair is tested, {only}."]
     sets = not_told_apart(values)
     if not sets:
@@ -240,5 +240,5 @@ def _listed(names: Sequence[str]) -> str:
     >>> _listed(["1a", "2", "5"]), _listed(["tanh, depth 3", "5"])
     ('1a, 2 and 5', "'tanh, depth 3' and 5")
     """
-    names = [f"'{name}'" if "," in name else name for name in names]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    *others, last = map(quoted, names)
+    return f"{', '.join(others)} and {last}" if others else last
