@@ -73,14 +73,15 @@ def _runs_that(state: str, study: Study, known: InStore) -> set[str]:
 def _rows(study: Study, known: InStore) -> list[tuple[str, ...]]:
     """Of the first cells."""
     cells = study.cells[:MOST_ROWS]
-    counting, results = counted_runs(study, known, cells), reported(study, known, cells)
+    counting = counted_runs(study, known, cells)
+    results = reported(study, known, cells) if study.goes_by_results else None
     stopped = halving.stopped(study, known) if study.halving is not None else {}
     best = study.compare.by == "best"
     rows = []
     for cell in cells:
         recipes = counting[cell]
         outcomes = _outcomes(recipes, known)
-        of_results = _outcomes(results[cell], known) if study.goes_by_results else outcomes
+        of_results = outcomes if results is None else _outcomes(results[cell], known)
         found = over_seeds(one.best_val_acc if best else one.last_val_acc for one in of_results if one.state in ENDED)
         states = ["stopped"] if cell in stopped else sorted(set(map(state_of, outcomes))) or ["not begun"]
         done = sum(one.state in ENDED for one in outcomes)

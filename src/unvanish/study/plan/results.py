@@ -17,10 +17,7 @@ def counted_runs(study: Study, known: Known, cells: Sequence[Cell]) -> Runs:
     if study.halving is not None:
         results = reported(study, known, cells)
         return {cell: results[cell] or study.recipes(cell) for cell in cells}
-    found: dict[Cell, list[Recipe]] = {cell: [] for cell in cells}
-    for cell, _, recipe in tried(study, known, cells):
-        found[cell].append(recipe)
-    return found
+    return {cell: [recipe for _, _, recipe in tried(study, known, [cell])] for cell in cells}
 
 
 def reported(study: Study, known: Known, cells: Sequence[Cell]) -> Runs:
